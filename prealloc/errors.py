@@ -22,8 +22,10 @@ Beside the tree stands Cancelled, a BaseException: it ends a worker function who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class PreallocError(Exception):
@@ -69,6 +71,21 @@ class OptionsError(InputError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), [tuple(m) for m in self.mistakes], {})
+
+
+def refuse(mistakes: Sequence[Mistake]) -> None:
+    """Raises OptionsError with these mistakes, if there are any."""
+    if mistakes:
+        raise OptionsError(mistakes)
+
+
+def gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
+    """What the check gives; None if it raises OptionsError, whose mistakes are added to these."""
+    try:
+        return check()
+    except OptionsError as error:
+        mistakes += error.mistakes
+    return None
 
 
 class LibraryError(InputError):

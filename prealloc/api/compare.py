@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Unpack
 
-from prealloc.api.located import Located, asked_of, located
+from prealloc.api.located import Located, located
+from prealloc.api.outcomes import asked_about
 from prealloc.errors import Mistake, OptionsError, PlanError
 from prealloc.model.comparison import CompareOptions, Metric
 from prealloc.model.keywords import CompareKeywords
@@ -26,7 +27,7 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     compare("run/", factor="model", baseline="small")
     compare("before/", "after/", factor="run", margin="2%")
     """
-    asked = asked_of(runs, CompareOptions, options)
+    asked = asked_about(runs, CompareOptions, options)
     several = len(runs) > 1
     members = [member for run in runs for member in members_of(located(run, asked.scores), run, named=several)]
     if not any(says(member, asked.metric) for member in members):

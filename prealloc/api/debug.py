@@ -14,7 +14,8 @@ import msgspec
 from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.base import RunSetup
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
-from prealloc.errors import Mistake, OptionsError, RunFolderError
+from prealloc.engines.handover import Units
+from prealloc.errors import Mistake, OptionsError, RunFolderError, gathered
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.lanes.limiter import RateLimiter
@@ -127,11 +128,8 @@ def debug(folder: str | Path, unit: str, *, worker: WorkerName | None = None, re
 def _checked(place: _Place, text: str, worker: WorkerName | None, record: bool) -> _Try:
     """What is to be tried. Raises OptionsError with every mistake, and WorkerFunctionError."""
     found: list[Mistake] = []
-    run, unit = place.run, None
-    try:
-        unit = unit_of(text, Planned(place.outline.file, place.outline.manifests, place.names), "UNIT")
-    except OptionsError as error:
-        found += error.mistakes
+    run, planned = place.run, Planned(place.outline.file, place.outline.manifests, place.names)
+    unit = gathered(found, lambda: unit_of(text, planned, "UNIT"))
     if run is None and worker is None:
         found.append(Mistake("‹worker›", "a plan names no worker function", "name module:function"))
     if run is None and record:
@@ -202,9 +200,9 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
         setup = msgspec.structs.replace(setup, cleanup=run.file.cleanup)
         job = _job(place, tried.unit, run.policy, state.attempts)
         due = [due for due in before.due if due.unit == tried.unit]
-        line = debug_unit(
-            msgspec.structs.replace(job, due=due, timeouts=run.timeouts(tried.unit.shard)), setup, tried.function
-        )
+        units = job.units._replace(due=tuple(due))
+        job = msgspec.structs.replace(job, units=units, timeouts=run.timeouts(tried.unit.shard))
+        line = debug_unit(job, setup, tried.function)
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     return with_result(line)
 
@@ -233,8 +231,7 @@ def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob
         manifest=manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in tasks],
-        orders=(only_order(position, unit.repeat, attempts + 1, policy.retries),),
-        deaths={},
+        units=Units((only_order(position, unit.repeat, attempts + 1, policy.retries),)),
         copies=place.copies(unit.shard),
         planned=tasks,
     )

@@ -21,7 +21,7 @@ from prealloc.doctor.run_repair import repair_run
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_versions
 from prealloc.engines.registry import beyond_one_machine, check_engine, engine_options_of
-from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.errors import InputError, Mistake, OptionsError, refuse
 from prealloc.files.paths import ExperimentPaths, current_folder
 from prealloc.model.keywords import EngineKeywords
 from prealloc.model.options import read_options
@@ -73,8 +73,7 @@ def diagnose_engine(
     found: list[Mistake] = []
     read = read_options(EngineOptions, {**options, "hosts": 1}, found)
     check_engine(engine)
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     chosen = engine_options_of(engine, read) if engine in beyond_one_machine() else None
     if chosen is None:
         raise OptionsError(

@@ -1,21 +1,27 @@
-"""The keywords that run() and resume() share: a part of the run, and how its tasks are treated."""
+"""The keywords that run() and resume() share, and what is wrong with them for a plan, an engine and prices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
-from prealloc.errors import Mistake, OptionsError
+from prealloc.engines.limits import over_cost
+from prealloc.errors import Mistake, OptionsError, gathered
 from prealloc.model.keywords import EngineKeywords, PartOptions, RunOptions
 from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
 from prealloc.model.part import Part
-from prealloc.model.plan import Plan, SliceRef
+from prealloc.model.plan import Manifest, Plan, SliceRef
 from prealloc.model.policy import EngineOptions, RunPolicy, read_run_options
+from prealloc.model.prices import Prices
+from prealloc.model.usage import UNNAMED, Usage, model_named
+from prealloc.model.words import listed
 from prealloc.store.asked import Planned
 from prealloc.store.manifests import Outline
 from prealloc.store.slices import Names
+
+_PRICES = 'give the run a config that has [prices."MODEL"]'
 
 FIXED = ("neutral", "same_task")
 """Options that say what a unit is: they stay for a whole run."""
@@ -45,11 +51,7 @@ def read_run_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     read = Part(**read_options(Part, part, found))
     hosts = {name: options.pop(name) for name in options_of(EngineOptions) if name in options}
     engine = read_options(EngineOptions, hosts, found)
-    try:
-        return Keywords(read, read_run_options(options), engine)
-    except OptionsError as error:
-        found += error.mistakes
-    return Keywords(read, {}, engine)
+    return Keywords(read, gathered(found, lambda: read_run_options(options)) or {}, engine)
 
 
 def fixed_mistakes(options: Mapping[str, Any]) -> list[Mistake]:
@@ -64,6 +66,26 @@ def refuse_memory(policy: RunPolicy, engine: Engine) -> None:
         problem = f"the {engine.name} engine cannot hold tasks to it"
         hint = "omit it, or use ‹engine› local, which can kill its workers"
         raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
+
+
+def cost_mistakes(policy: RunPolicy, prices: Prices, manifests: Iterable[Manifest]) -> list[Mistake]:
+    """What keeps ‹max_cost› from being kept: a model of these shards without a price."""
+    if policy.max_cost is None:
+        return []
+    if not prices:
+        return [Mistake("‹max_cost›", "no price is known", f"{_PRICES}, or omit ‹max_cost›")]
+    models = dict.fromkeys(model_named(manifest.settings) for manifest in manifests)
+    missing = [model for model in models if model not in prices and model != UNNAMED]
+    if not missing:
+        return []
+    return [Mistake("‹max_cost›", f"there is no price for {listed(missing)}", f"{_PRICES} for each of them")]
+
+
+def spent_mistakes(policy: RunPolicy, prices: Prices, used: Usage | None, left: Mapping[str, int]) -> list[Mistake]:
+    """What keeps a resume from starting anything that is left: the money is spent."""
+    if policy.max_cost is None or not left or (why := over_cost(policy.max_cost, used, prices)) is None:
+        return []
+    return [Mistake("‹max_cost›", why.partition(";")[0], "give ‹max_cost› more, or none")]
 
 
 def changes(then: RunPolicy, now: RunPolicy) -> list[str]:

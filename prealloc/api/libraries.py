@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from prealloc.api.sources import LibraryInPython, library_path
-from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.errors import LibraryError, Mistake, refuse
 from prealloc.library import read_library
 from prealloc.library.open import text_source
 from prealloc.model.fields import Fields
@@ -99,8 +99,7 @@ def stats(
     reads = Whole(0, 10**9).read("‹reads›", reads, mistakes)
     sampled = Whole(1, 10**9).read("‹sampled›", sampled, mistakes)
     most_bytes = Bytes(optional=True).read("‹cache_bytes›", cache_bytes, mistakes)
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     from prealloc.library.stats import stats_of
 
     path, fields = library_path(library, difficulty), Fields.checked(**named)

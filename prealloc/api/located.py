@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from prealloc.api.experiments import is_experiment
 from prealloc.api.outcomes import outcomes
-from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import read_keywords
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.unit_outcome import UnitOutcome
-
-T = TypeVar("T")
-
-
-def asked_of(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str, Any]) -> T:
-    """The options of a call about some runs. Raises OptionsError with every mistake."""
-    found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
-    options = read_keywords(struct, keywords, found)
-    if found:
-        raise OptionsError(found)
-    return options
 
 
 class Located(NamedTuple):

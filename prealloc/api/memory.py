@@ -9,7 +9,7 @@ from typing import Unpack
 import msgspec
 
 from prealloc.api.sources import library_path
-from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.errors import LibraryError, Mistake, OptionsError, refuse
 from prealloc.library import read_library
 from prealloc.memory.child import Job
 from prealloc.memory.compare import Task, Tell, compare, machine
@@ -74,8 +74,7 @@ def compare_memory(
     if num_instances > info.tasks:
         problem = f"each worker is to read {num_instances} tasks, but the library has {info.tasks}"
         found.append(Mistake("‹num_instances›", problem, f"give {info.tasks} or less"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     # As in planning no task goes to two workers; a library too small for that is sampled as runners do it today.
     strategy = "disjoint" if workers * num_instances <= info.tasks else "independent"
     said = msgspec.to_builtins(fields)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, refuse
 from prealloc.model.keywords import ResultsKeywords
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
@@ -23,6 +23,8 @@ from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.scores import rejudged
 from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, history_of, unit_outcome
+
+T = TypeVar("T")
 
 
 def outcomes(
@@ -40,8 +42,7 @@ def outcomes(
     """
     mistakes: list[Mistake] = []
     priced = read_prices(prices, mistakes) if prices is not None else None
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     found = _outcomes(run, by, priced)
     yield from found if scores is None else rejudged(found, Path(run), scores)
 
@@ -96,16 +97,19 @@ def results(
     return tabulated(*runs, prices=prices, **options).rows
 
 
+def asked_about(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str, Any]) -> T:
+    """The options of a call about some runs. Raises OptionsError with every mistake."""
+    found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
+    options = read_keywords(struct, keywords, found)
+    refuse(found)
+    return options
+
+
 def tabulated(
     *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> Results:
     """The rows of results(), and one of everything."""
-    mistakes: list[Mistake] = []
-    if not runs:
-        mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
-    asked = read_keywords(ResultsOptions, options, mistakes)
-    if mistakes:
-        raise OptionsError(mistakes)
+    asked = asked_about(runs, ResultsOptions, options)
     found: list[UnitOutcome] = []
     names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from prealloc.api.sources import PLACE, LibraryInPython, library_paths, read_sources
-from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
+from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError, gathered, refuse
 from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
@@ -181,14 +181,9 @@ def plan(
 
 def _all_of(*checks: Callable[[], Any], beside: Callable[[], list[Mistake]]) -> list[Any]:
     """What each of these gives. Raises OptionsError with the mistakes of all, and with those that are told beside."""
-    given, found = [], list[Mistake]()
-    for check in checks:
-        try:
-            given.append(check())
-        except OptionsError as error:
-            found += error.mistakes
-    if found:
-        raise OptionsError(found + beside())
+    found: list[Mistake] = []
+    given = [gathered(found, check) for check in checks]
+    refuse(found and found + beside())
     return given
 
 
@@ -350,30 +345,25 @@ def check_options(
 ) -> tuple[PlanSpec, Generator | None, float | None]:
     """The spec of a plan's options, its generator and the time for a task. Raises OptionsError with every mistake."""
     found: list[Mistake] = []
-    generator, said = None, {}
+    generator, said = None, dict[str, Any]()
     for name in sorted({"generator", "generator_version"} & options.keys()):
         found.append(Mistake(name, "a plan records it by itself", "give generate_workflows"))
     if generate_workflows is not None:
         # Not at the top: few plans need it, and the library could be read meanwhile.
         from prealloc.generating.source import find_generator
 
-        try:
-            generator = find_generator(generate_workflows)
-            said = {"generator": generator.name, "generator_version": generator.version}
-        except OptionsError as error:
-            found += error.mistakes
+        generator = gathered(found, lambda: find_generator(generate_workflows))
+        said = {"generator": generator.name, "generator_version": generator.version} if generator is not None else {}
     else:
         given = {"‹workflow_cache›": workflow_cache is not None}
         given["‹generate_timeout_s›"] = generate_timeout_s != GENERATE_TIMEOUT_S
         hint = "add ‹generate_workflows›, or omit it"
         found += [Mistake(name, "nothing is generated", hint) for name, is_given in given.items() if is_given]
     timeout_s = read_options(GenerateOptions, {"generate_timeout_s": generate_timeout_s}, found)["generate_timeout_s"]
-    try:
-        spec = PlanSpec.checked(**{**options, **said})
-    except OptionsError as error:
-        raise OptionsError([*mistakes, *error.mistakes, *found]) from None
-    if mistakes or found:
-        raise OptionsError([*mistakes, *found])
+    before = [*mistakes]
+    spec = gathered(before, lambda: PlanSpec.checked(**{**options, **said}))
+    if spec is None or before or found:
+        raise OptionsError([*before, *found])
     return spec, generator, timeout_s
 
 

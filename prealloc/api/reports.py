@@ -12,8 +12,8 @@ from typing import Any, Unpack
 import msgspec
 
 from prealloc.api.compare import members_of, says
-from prealloc.api.located import Located, asked_of, opened_runs
-from prealloc.api.outcomes import outcomes
+from prealloc.api.located import Located, opened_runs
+from prealloc.api.outcomes import asked_about, outcomes
 from prealloc.engines.registry import facts_of
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
@@ -26,7 +26,7 @@ from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import clusters
-from prealloc.store.comparison import RUN, Comparison, Member, compare_members
+from prealloc.store.comparison import RUN, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.keys import KEYS, SETTINGS_PREFIX
 from prealloc.store.lane_log import read_notes
@@ -45,7 +45,7 @@ MOST_GROUPS = 24
 
 def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ReportKeywords]) -> RunReport:
     """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
-    asked = asked_of(runs, ReportOptions, options)
+    asked = asked_about(runs, ReportOptions, options)
     folders = [_Folder(Path(run), asked.scores, prices, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}
@@ -131,7 +131,7 @@ class _Folder:
                 file=run.file,
                 guards_library=(facts := facts_of(run.file.engine)) is not None and facts.guards_library,
                 library_opens=attempts.library_opens,
-                options=_not_default(run.file.policy),
+                options=run.file.policy.differing(RunPolicy()),
                 lane_notes=read_notes(run.paths, run.plan.spec.lanes),
                 samples=read_samples(run.paths),
                 sessions=attempts.sessions,
@@ -140,12 +140,6 @@ class _Folder:
                 shards={shard: manifest.planned_lane for shard, manifest in run.manifests.items()},
                 warnings=[*run.warnings, *attempts.warnings, *self.damaged],
             )
-
-
-def _not_default(policy: RunPolicy) -> dict[str, Any]:
-    default = RunPolicy()
-    names = RunPolicy.__struct_fields__
-    return {name: getattr(policy, name) for name in names if getattr(policy, name) != getattr(default, name)}
 
 
 def _tail(log: Path) -> str:
@@ -196,21 +190,14 @@ def _compared(
         baseline = first if first is None or isinstance(first, str) else canonical(first)
     options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
     every = compare_members(members, options)
-    by = [
-        found
-        for name in _others(_factors(members), factor)
-        if 1 < _values(members, name) <= MOST_GROUPS and (found := _by(members, options, name)).rows
-    ]
-    return Compare(every, by), ""
+    names = [name for name in _others(_factors(members), factor) if 1 < _values(members, name) <= MOST_GROUPS]
+    by = [compare_members(members, msgspec.structs.replace(options, by=(name,))) for name in names]
+    return Compare(every, [found for found in by if found.rows]), ""
 
 
 def _others(factors: Iterable[str], factor: str | None) -> list[str]:
     """What is beside the factor: the other factors, and the type of tasks."""
     return [name for name in dict.fromkeys((*factors, TYPE)) if name != factor]
-
-
-def _by(members: Sequence[Member], options: CompareOptions, name: str) -> Comparison:
-    return compare_members(members, msgspec.structs.replace(options, by=(name,)))
 
 
 def _values(members: Sequence[Member], name: str) -> int:

@@ -14,7 +14,7 @@ import msgspec
 
 from prealloc.api.located import opened_runs
 from prealloc.api.outcomes import outcomes
-from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
+from prealloc.errors import Mistake, WorkerFunctionError, refuse
 from prealloc.files.lock import one_at_a_time
 from prealloc.files.paths import current_folder
 from prealloc.model.outcome import Status, verdict
@@ -77,8 +77,7 @@ def rescore(
         if not found:
             raise
         found.append(Mistake(f"‹scorer› {error.where}", error.problem, error.hint or ""))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     called = check_score_name(name or function.name.rpartition(":")[2].rpartition(".")[2])
     runs = list(opened_runs(run).values())
     if not force:
@@ -103,8 +102,7 @@ def _refuse_other_scorer(runs: Iterable[OpenRun], name: str, function: WorkerFun
         if scorer not in (None, function.name):
             problem = f"{opened.paths.root} has the scores of {scorer}, not of {function.name}"
             found.append(Mistake(f"‹name› {name}", problem, "give another name, or ‹force›"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
 
 
 def _rescore(

@@ -13,22 +13,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import msgspec
 
 from prealloc._version import __version__
-from prealloc.api.budget import cost_mistakes, spent_mistakes
 from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.api.keywords import (
     RunKeywords,
     changes,
+    cost_mistakes,
     fixed_mistakes,
     planned_of,
     read_run_keywords,
     refuse_memory,
+    spent_mistakes,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.api.provenance import other_code, provenance_of
@@ -36,7 +37,7 @@ from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
 from prealloc.engines.session import run_session, units_left
-from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
+from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError, gathered, refuse
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
@@ -62,7 +63,6 @@ SLOW_IMPORT_S = 5.0
 STOPPED = 128
 """Exit codes over this one are of runs that the signal of this difference has stopped."""
 
-T = TypeVar("T")
 WorkerName = str | Callable[..., Any]
 Reuse = str | Path | Sequence[str | Path] | None
 """The runs that `run` takes outcomes over from."""
@@ -213,8 +213,8 @@ def resume(
         opened = OpenRun(Path(run))
         file = opened.file
         chosen = file.engine if engine is None else engine
-        _gathered(found, lambda: _refuse_another_kind(file, chosen))
-        engine_options = _gathered(found, lambda: engine_options_of(chosen, hosts, file.engine_options))
+        gathered(found, lambda: _refuse_another_kind(file, chosen))
+        engine_options = gathered(found, lambda: engine_options_of(chosen, hosts, file.engine_options))
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
@@ -232,8 +232,8 @@ def resume(
         ):
             before = fold(opened.paths, opened.units())
             planned = Planned(opened.plan, opened.manifests, opened.names, before)
-            asked = _gathered(found, lambda: asked_of(part, planned))
-            _gathered(found, lambda: refuse_where(new.get("where", ()), opened.plan.spec.factor_values))
+            asked = gathered(found, lambda: asked_of(part, planned))
+            gathered(found, lambda: refuse_where(new.get("where", ()), opened.plan.spec.factor_values))
             if asked is None or found:
                 raise OptionsError(found)
             then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
@@ -241,8 +241,7 @@ def resume(
             left = units_left(opened, before, asked, claims)
             found += cost_mistakes(opened.policy, opened.prices, map(opened.manifests.__getitem__, left))
             found += spent_mistakes(opened.policy, opened.prices, used_by(before), left)
-            if found:
-                raise OptionsError(found)
+            refuse(found)
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
@@ -313,8 +312,8 @@ def _checked(
     if worker_name is not None:
         read_options(WorkerOptions, {"worker_name": worker_name}, found)
     part, own, hosts = read_run_keywords(options, found)
-    _gathered(found, lambda: check_engine(engine))
-    engine_options = _gathered(found, lambda: engine_options_of(engine, hosts))
+    gathered(found, lambda: check_engine(engine))
+    engine_options = gathered(found, lambda: engine_options_of(engine, hosts))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
@@ -325,9 +324,9 @@ def _checked(
             with suppress(InputError):  # what is wrong with the plan is told when the options are right
                 source = plan if isinstance(plan, Plan) else Path(plan)
                 planned = planned_of(source, *_outline(source))
-                _gathered(found, lambda: asked_of(part, planned))
+                gathered(found, lambda: asked_of(part, planned))
         if worker != "":
-            _gathered(found, lambda: _try_worker(worker, engine, engine_name))
+            gathered(found, lambda: _try_worker(worker, engine, engine_name))
         raise OptionsError(found)
     name, import_path = worker_name_of(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
@@ -414,13 +413,14 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
+    libraries = tuple(library.path for library in plan.libraries)
     wanted = WorkerCheck(
         worker,
         import_path,
-        _libraries(plan),
+        library_files(libraries),
         tuple(keys),
         Patience(start_s, wait, lambda: observer.tick(time.monotonic())),
-        tuple(library.path for library in plan.libraries),
+        libraries,
         lambda text: observer.handle(Note(text=text)),
     )
     checked = engine.check(wanted)
@@ -472,34 +472,20 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
 
     name, its_own = worker_name_of(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
-    check_elsewhere(
-        WorkerCheck(name, import_path), "(unit, notes)"
-    )  # a mistake in it must show now, not at the first kill
+    # A mistake in it must show now, not at the first kill.
+    check_elsewhere(WorkerCheck(name, import_path), "(unit, notes)")
     return name, import_path
 
 
-def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:
-    return library_files([library.path for library in file.libraries])
-
-
-def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
-    """What the check gives; None if it has found mistakes, which are added."""
-    try:
-        return check()
-    except OptionsError as error:
-        mistakes += error.mistakes
-    except WorkerFunctionError as error:
-        mistakes.append(Mistake(f"‹worker› {error.where}", error.problem, error.hint or ""))
-    return None
-
-
 def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
-    """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    function, import_path = worker_name_of(worker, name)
-    if isinstance(engine, str) and engine not in ENGINES:
-        return
-    with closing(make_engine(engine)) as started:
-        started.check(WorkerCheck(function, import_path))
+    """Raises OptionsError if the worker cannot be run, as far as that can be told if there is no such engine."""
+    try:
+        function, import_path = worker_name_of(worker, name)
+        if not isinstance(engine, str) or engine in ENGINES:
+            with closing(make_engine(engine)) as started:
+                started.check(WorkerCheck(function, import_path))
+    except WorkerFunctionError as error:
+        raise OptionsError([Mistake(f"‹worker› {error.where}", error.problem, error.hint or "")]) from None
 
 
 def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:

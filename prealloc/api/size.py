@@ -8,7 +8,7 @@ import msgspec
 
 from prealloc.api.compare import members_of
 from prealloc.api.located import located
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, refuse
 from prealloc.model.keywords import SizeKeywords
 from prealloc.model.options import read_keywords
 from prealloc.model.size import Known, Size, SizeOptions, Sizes
@@ -52,8 +52,7 @@ def size(**options: Unpack[SizeKeywords]) -> Sizes:
     if not found and asked.difference is not None and asked.difference**2 >= asked.differ:
         problem = f"the cells cannot differ by {asked.difference:.0%} if only {asked.differ:.0%} of the tasks differ"
         found.append(Mistake("‹difference›", problem, "raise ‹differ›, or ask for a smaller difference"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     repeats = REPEATS if asked.repeats is None else (asked.repeats,)
     tasks = [(k, _tasks(asked, k)) for k in repeats]
     return Sizes(asked=asked, sizes=tuple(Size(repeats=k, tasks=n, units=n * k) for k, n in tasks), known=known)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.errors import LibraryError, Mistake, OptionsError, refuse
 from prealloc.library import read_library
 from prealloc.library.open import is_parts
 from prealloc.library.shortlist import Everything
@@ -188,8 +188,7 @@ def library_paths(
     if PLACE not in str(library) and (not path.is_dir() or is_parts(path)):
         hint = f"write {PLACE} where the files' names differ, or name their folder"
         mistakes.append(Mistake("LIBRARY", f"{library} is one library, but difficulty is a factor", hint))
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     return [(value, library_path(path, value), value) for value in spec.factor_values[DIFFICULTY]]
 
 

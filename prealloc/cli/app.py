@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from prealloc.cli.command import add_commands
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -18,7 +19,11 @@ _COMMANDS = (
     *("plans", "runs", "results", "debug", "control", "doctor", "memory", "size", "compare", "report", "export"),
     *("rescore", "host"),
 )
-_GROUPS = ("experiment", "library", "config")
+_GROUPS = {
+    "experiment": "Look at the experiments that runs fill.",
+    "library": "Work on task libraries themselves.",
+    "config": "Check and write config files.",
+}
 """Modules: of commands, and of groups of commands that have their name."""
 
 _HELP = """Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.
@@ -51,9 +56,11 @@ def app_of(module: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for name in _COMMANDS if module is None else [module]:
-        import_module(f"prealloc.cli.{name}").add_to(made)
-    for name in _GROUPS if module is None else []:
-        made.add_typer(import_module(f"prealloc.cli.{name}").app, name=name)
+        add_commands(made, import_module(f"prealloc.cli.{name}"))
+    for name, about in _GROUPS.items() if module is None else ():
+        group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+        add_commands(group, import_module(f"prealloc.cli.{name}"))
+        made.add_typer(group, name=name)
     made.callback(invoke_without_command=True)(_root)
     return made
 

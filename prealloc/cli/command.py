@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, TypeVar
 
 import typer
@@ -27,15 +28,29 @@ GENERAL = "General"
 _RENAMED = {"--durations-from": "--history"}
 """Options that had another name once."""
 
+_EXIT_CODES = "exit_codes"
+
 _NAMES = 30
 """A longer option stands on a line of its own."""
 
 
-def command(app: typer.Typer, *, good: str = "done", bad: str = "") -> Callable[[Function], Function]:
-    """Adds a function to the app as a command. `good` is what exit code 0 says of it, `bad` what 1 says, if it can."""
+def command(*, good: str = "done", bad: str = "") -> Callable[[Function], Function]:
+    """Makes a function a command of its module. `good` is what exit code 0 says of it, `bad` what 1 says, if it can."""
     codes = [f"0 {good}", *([f"1 {bad}"] if bad else []), "2 bad input, nothing was changed"]
     codes += ["3 prealloc could not go on", "128 + N stopped by signal N"]
-    return app.command(cls=Command, epilog=f"Exit codes: {'; '.join(codes)}.")
+
+    def mark(function: Function) -> Function:
+        function.__dict__[_EXIT_CODES] = f"Exit codes: {'; '.join(codes)}."
+        return function
+
+    return mark
+
+
+def add_commands(app: typer.Typer, module: ModuleType) -> None:
+    """Adds the commands of a module to the app, in their order."""
+    for each in vars(module).values():
+        if (codes := getattr(each, "__dict__", {}).get(_EXIT_CODES)) is not None:
+            app.command(cls=Command, epilog=codes)(each)
 
 
 def _unless_absent(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -8,23 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.options import JsonFlag, split_names, takes
 from prealloc.cli.output import Stop, print_note
-from prealloc.cli.set_options import split_names
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import read_keywords
 
 _FORMATS = ("table", "md", "json", "csv")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="all was compared; with --gate: nothing is worse than the margin", bad="the gate is closed")(
-        compare
-    )
-
-
+@command(good="all was compared; with --gate: nothing is worse than the margin", bad="the gate is closed")
 @takes(CompareOptions)
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
@@ -61,8 +54,7 @@ def compare(
     if "by" in given:
         given["by"] = split_names(given["by"])
     read_keywords(CompareOptions, given, mistakes)  # told with the others
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     from rich.console import Console
 
     from prealloc.api.compare import compare as compare_runs

@@ -11,15 +11,8 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import print_json
 
-app = typer.Typer(help="Check and write config files.", no_args_is_help=True, rich_markup_mode=None)
 
-
-@app.callback()
-def _root() -> None:
-    """Check and write config files."""
-
-
-@command(app, good="it can be planned")
+@command(good="it can be planned")
 def check(
     file: Annotated[Path, typer.Argument(help="A TOML file of options.", metavar="FILE")],
     json: JsonFlag = False,
@@ -50,7 +43,7 @@ def check(
     render_outlook(found).print()
 
 
-@command(app)
+@command()
 def schema(json: JsonFlag = False) -> None:
     """Print the JSON Schema of config files, for editors. It is JSON with and without --json.
 

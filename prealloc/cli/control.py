@@ -14,11 +14,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.steer import Change
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="the run has taken the change")(ctl)
-
-
+@command(good="the run has taken the change")
 @takes(Change)
 def ctl(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],

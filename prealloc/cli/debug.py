@@ -19,11 +19,7 @@ from prealloc.model.outcome import Status
 _INTERRUPTED = 130
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="the unit is ok", bad="it is not")(debug)
-
-
+@command(good="the unit is ok", bad="it is not")
 def debug(
     run: Annotated[Path, typer.Argument(help="A run folder, or a plan folder with --worker.", metavar="RUN|PLAN")],
     unit: Annotated[str, typer.Argument(help="The unit, as prealloc writes it: shard/task#repeat.", metavar="UNIT")],

@@ -12,18 +12,14 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, in_flags, parsed, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.policy import EngineOptions
 
 if TYPE_CHECKING:
     from prealloc.doctor.finding import Diagnosis
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="nothing is worse than a warning", bad="there are problems")(doctor)
-
-
+@command(good="nothing is worse than a warning", bad="there are problems")
 @takes(EngineOptions, but=("hosts", "logs", "room"))
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="Also check this run folder.", metavar="RUN")] = None,
@@ -83,8 +79,7 @@ def doctor(
         mistakes.append(Mistake("--repair", "no run is named", "name the run folder: prealloc doctor RUN --repair"))
     if folder is not None and run is not None:
         mistakes.append(Mistake("--folder", "a run is checked in its own folder", "omit --folder or the run"))
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     from prealloc.api import doctor as api
 
     if engine is not None:

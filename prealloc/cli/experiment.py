@@ -37,15 +37,7 @@ def plan_config(config: Path | None, experiment: Path | None, *, json: bool) -> 
         return plan(path, notes=print_note, progress=progress, run_options=run_options, **source, **options)  # type: ignore[arg-type]
 
 
-app = typer.Typer(help="Look at the experiments that runs fill.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.callback()
-def _root() -> None:
-    """Look at the experiments that runs fill."""
-
-
-@command(app, good="every unit is decided", bad="some are not (yet)")
+@command(good="every unit is decided", bad="some are not (yet)")
 def status(
     experiment: Annotated[Path, typer.Argument(help="An experiment folder.", metavar="EXP")],
     json: JsonFlag = False,

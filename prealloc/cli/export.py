@@ -13,11 +13,7 @@ from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app)(export)
-
-
+@command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", help="The file to write; for inspect the folder.", metavar="FILE")],

@@ -11,11 +11,7 @@ from prealloc.cli.command import command
 from prealloc.cli.output import Stop
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="the run is over", bad="the run refused it")(host)
-
-
+@command(good="the run is over", bad="the run refused it")
 def host(
     join: Annotated[
         Path | None,

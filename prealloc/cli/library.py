@@ -15,15 +15,8 @@ from prealloc.cli.signals import ended_by_signals
 from prealloc.files.paths import index_places, readable_name
 from prealloc.model.fields import Fields
 
-app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 
-
-@app.callback()
-def _root() -> None:
-    """Work on task libraries themselves."""
-
-
-@command(app)
+@command()
 def sample(
     out: Annotated[
         Path,
@@ -70,7 +63,7 @@ Difficulty = Annotated[
 ]
 
 
-@command(app)
+@command()
 @takes(Fields)
 def stats(
     library: Library,
@@ -122,7 +115,7 @@ def stats(
     render_stats(found).print()
 
 
-@command(app)
+@command()
 @takes(Fields)
 def index(
     library: Library,
@@ -160,7 +153,7 @@ def index(
         typer.echo(f"{readable_name(made.path)}: {human.size(made.bytes)} for {human.count(made.info.tasks, 'task')}")
 
 
-@command(app)
+@command()
 @takes(Fields)
 def convert(
     library: Library,

@@ -12,9 +12,8 @@ import msgspec
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import DifficultyOption, JsonFlag, takes
+from prealloc.cli.options import DifficultyOption, JsonFlag, split_names, takes
 from prealloc.cli.output import Stop, print_json, print_note
-from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import InputError, Mistake
 from prealloc.model.fields import Fields
@@ -23,11 +22,7 @@ if TYPE_CHECKING:
     from prealloc.memory.watch import Reached
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, bad="a way failed")(memory)
-
-
+@command(bad="a way failed")
 @takes(Fields)
 def memory(
     library: Annotated[

@@ -16,7 +16,6 @@ import msgspec
 import typer
 
 from prealloc.cli.command import GENERAL
-from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import (
@@ -144,10 +143,46 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
         if isinstance(reader, Names):
             found[name] = tuple(value) if reader.commas or reader.whole else split_names(value)
         elif isinstance(reader, Table):
-            found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
+            found[name] = (_parse_settings if reader.values is None else _parse_quotas)(value, mistakes)
         else:
             found[name] = value
     return found
+
+
+def _parse_quotas(texts: Sequence[str], mistakes: list[Mistake]) -> dict[str, int]:
+    """`TYPE=N`, repeated, as {type: n}."""
+    quotas: dict[str, int] = {}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        if not equals or not name or not number.strip().isdecimal():
+            mistakes.append(Mistake(f"--quota {text}", "it is not TYPE=N", "write it like data_pipeline=8"))
+        elif name in quotas:
+            mistakes.append(Mistake(f"--quota {text}", f"{name} has a quota already", "give one per type"))
+        else:
+            quotas[name] = int(number)
+    return quotas
+
+
+def _parse_settings(texts: Sequence[str], mistakes: list[Mistake]) -> dict[str, Any]:
+    """`NAME=VALUE`, repeated, as {name: value}. A value that is JSON is that value, anything else is text."""
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            mistakes.append(Mistake(f"--set {text}", "it is not NAME=VALUE", "write it like model=qwen2.5-7b"))
+        elif name in settings:
+            mistakes.append(Mistake(f"--set {text}", f"{name} is set already", "set it once"))
+        else:
+            try:
+                settings[name] = msgspec.json.decode(value)
+            except (msgspec.DecodeError, UnicodeError):
+                settings[name] = value
+    return settings
+
+
+def split_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """`a,b` and repeated options as one tuple of names."""
+    return tuple(name.strip() for text in texts for name in text.split(","))
 
 
 def taken(given: dict[str, Any], struct: type) -> dict[str, Any]:

@@ -42,14 +42,7 @@ if TYPE_CHECKING:
     from prealloc.store.manifests import Outline
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the app."""
-    for each in (plan, show):
-        command(app)(each)
-    command(app, good="all is as it was written", bad="the journal of a run was edited")(verify)
-    command(app, good="they are the same plan", bad="they differ")(diff)
-
-
+@command()
 @takes(LibraryOptions, PlanSpec, GenerateOptions, but=("path",))
 def plan(
     library: Annotated[
@@ -165,11 +158,7 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
             "out": str(out) if out else None,
             "plan": made.file,
             "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
-            "matrix": outlook.matrix if outlook is not None else None,
-            "estimate": outlook.estimate if outlook is not None else None,
-            "least_s": outlook.least_s if outlook is not None else None,
-            "most_s": outlook.most_s if outlook is not None else None,
-            "forecast": outlook.forecast if outlook is not None else None,
+            **{name: getattr(outlook, name, None) for name in ("matrix", "estimate", "least_s", "most_s", "forecast")},
             "precision": precision_of_plan(made),
             "bare": bare[0] if bare else None,
         }
@@ -195,6 +184,7 @@ def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: Page | Non
 PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, a run folder, or an experiment.", metavar="PLAN|RUN")]
 
 
+@command()
 def show(
     plan: PlanOrRun,
     part: Annotated[
@@ -284,6 +274,7 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     render_unit(found).print()
 
 
+@command(good="all is as it was written", bad="the journal of a run was edited")
 @takes(Fields)
 def verify(
     plan: PlanOrRun,
@@ -335,6 +326,7 @@ def verify(
         raise Stop(1)
 
 
+@command(good="they are the same plan", bad="they differ")
 def diff(
     first: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN_A")],
     second: Annotated[Path, typer.Argument(help="Another plan folder.", metavar="PLAN_B")],

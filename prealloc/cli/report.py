@@ -13,11 +13,7 @@ from prealloc.cli.output import print_json
 from prealloc.model.reporting import ReportOptions
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app)(report)
-
-
+@command()
 @takes(ReportOptions)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],

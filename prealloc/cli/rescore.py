@@ -14,11 +14,7 @@ from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="every result is scored", bad="the scorer has failed on some")(rescore)
-
-
+@command(good="every result is scored", bad="the scorer has failed on some")
 def rescore(
     run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
     scorer: Annotated[

@@ -11,7 +11,7 @@ import typer
 from prealloc.cli.command import command
 from prealloc.cli.options import PricesOption, parsed, read_prices_of, takes
 from prealloc.cli.output import Stop, print_json, print_note
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.options import Share, read_keywords
 from prealloc.model.outcome import Status
 from prealloc.model.tables import ResultsOptions
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from prealloc.store.unit_outcome import UnitOutcome
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="done", bad="success is under --fail-under")(results)
-
-
+@command(good="done", bad="success is under --fail-under")
 @takes(ResultsOptions)
 def results(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
@@ -85,8 +81,7 @@ def results(
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     given = parsed(given, mistakes)
     read_keywords(ResultsOptions, given, mistakes)  # told with the others
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     priced = read_prices_of(prices)
     if units:
         every = (each for run in runs for each in api.outcomes(run, scores=given.get("scores"), prices=priced))

@@ -40,13 +40,7 @@ _OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the app."""
-    command(app, good="every unit is ok", bad="some are not")(run)
-    command(app, good="every unit is ok", bad="some are not")(resume)
-    command(app, good="every unit is ok", bad="some are not (yet)")(status)
-
-
+@command(good="every unit is ok", bad="some are not")
 @takes(WorkerOptions, Part, RunPolicy, EngineOptions)
 def run(
     plan: Annotated[
@@ -132,6 +126,7 @@ def run(
             raise OptionsError(told) from None
 
 
+@command(good="every unit is ok", bad="some are not")
 @takes(
     *(Part, RunPolicy, WorkerOptions, EngineOptions),
     but=_OF_THE_START,
@@ -167,6 +162,7 @@ def resume(
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
+@command(good="every unit is ok", bad="some are not (yet)")
 def status(
     run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
     watch: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, takes
@@ -13,11 +12,7 @@ from prealloc.cli.output import print_json
 from prealloc.model.size import SizeOptions
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app)(size)
-
-
+@command()
 @takes(SizeOptions)
 def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
     """Say how many tasks an experiment needs to show something.

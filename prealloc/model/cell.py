@@ -15,7 +15,7 @@ import msgspec
 from prealloc.errors import Mistake
 from prealloc.model.lane import MODEL as MODEL
 from prealloc.model.lane import OF_THE_LANE, Lane
-from prealloc.model.options import safely_shown
+from prealloc.model.options import safely_shown, wrong
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""
@@ -56,7 +56,7 @@ def cells_of(factors: Factors, exclude: Sequence[Mapping[str, Any]] = ()) -> lis
     order of the first design.
     """
     designs = designs_of(factors)
-    parts = [{(name, text_of(value)) for name, value in part.items()} for part in exclude]
+    left_out = [{(name, text_of(value)) for name, value in part.items()} for part in exclude]
     # By values as JSON text, made once each: 1, 1.0 and true are three values.
     found: dict[tuple[str, ...], Cell] = {}
     for design in designs:
@@ -65,7 +65,8 @@ def cells_of(factors: Factors, exclude: Sequence[Mapping[str, Any]] = ()) -> lis
         for product in itertools.product(*choices):
             chosen = [product[place] for place in places]
             texts = tuple(text for _, _, text in chosen)
-            if texts not in found and not (parts and _holds_one(parts, {(name, text) for name, _, text in chosen})):
+            pairs = {(name, text) for name, _, text in chosen}
+            if texts not in found and not any(part <= pairs for part in left_out):
                 found[texts] = {name: value for name, value, _ in chosen}
     return list(found.values())
 
@@ -96,13 +97,8 @@ def factor_mistakes(
         return [Mistake("‹factors›", f"there are more than {MOST_DESIGNS} designs", "put some together")]
     found = [mistake for number, design in enumerate(designs, 1) for mistake in _design(number, design, designs)]
     names = list(dict.fromkeys(name for design in designs for name in design))
-    found += [
-        Mistake(
-            f"‹factors› {name}", "it is a setting too", "keep one of them: a factor is given to workers as a setting"
-        )
-        for name in names
-        if name in settings
-    ]
+    hint = "keep one of them: a factor is given to workers as a setting"
+    found += [Mistake(f"‹factors› {name}", "it is a setting too", hint) for name in names if name in settings]
     found += _clashes_of_lanes(names, settings, lanes)
     if found:
         return found  # excludes and lanes would be judged by values that are not meant
@@ -160,16 +156,12 @@ def _values(design: str, name: str, values: Any) -> list[Mistake]:
         return [Mistake(where, "it is not a list of values", 'write ["a", "b"], with at least one value')]
     odd = [value for value in values if not _is_scalar(value)]
     if odd:
-        return [
-            Mistake(
-                where, f"{safely_shown(odd[0])} is not text, a number, true or false", "give each value as one of them"
-            )
-        ]
+        return [wrong(where, odd[0], "is not text, a number, true or false", "give each value as one of them")]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [text_of(value) for value in values]
     return [
-        Mistake(where, f"{safely_shown(value)} appears {texts.count(text)} times", "name it once")
+        wrong(where, value, f"appears {texts.count(text)} times", "name it once")
         for text, value in dict(zip(texts, values, strict=True)).items()
         if texts.count(text) > 1
     ]
@@ -210,10 +202,6 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
         Mistake("‹lanes›", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
         for model in unserved
     ]
-
-
-def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]) -> bool:
-    return any(part <= cell for part in parts)
 
 
 def same(one: Any, other: Any) -> bool:

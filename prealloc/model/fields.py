@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, Unpack
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.document import Document
 from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import OneOf, Option, Text, read_keywords
 
 IdFrom = Literal["content", "position"]
 
-_GROUP = "Library"
+_library = partial(Option, group="Library")
 _NAME = Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a field; a.b is b in the object a")
 
 
@@ -23,22 +24,15 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """
 
     id_field: Annotated[
-        str | None,
-        Option(_NAME, "The field with a task's id; a.b is b in the object a.", group=_GROUP, unset="the common names"),
+        str | None, _library(_NAME, "The field with a task's id; a.b is b in the object a.", unset="the common names")
     ] = None
-    type_field: Annotated[
-        str | None,
-        Option(_NAME, "The field with a task's type.", group=_GROUP, unset="the common names"),
-    ] = None
-    workflow_field: Annotated[
-        str | None, Option(_NAME, "The field with a task's workflow.", group=_GROUP, unset="workflow")
-    ] = None
+    type_field: Annotated[str | None, _library(_NAME, "The field with a task's type.", unset="the common names")] = None
+    workflow_field: Annotated[str | None, _library(_NAME, "The field with a task's workflow.", unset="workflow")] = None
     id_from: Annotated[
         IdFrom | None,
-        Option(
+        _library(
             OneOf(("content", "position")),
             "What names tasks without an id: a digest of the task, or its place in the file.",
-            group=_GROUP,
         ),
     ] = None
 
@@ -49,8 +43,7 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         fields = read_keywords(cls, options, found)
         if options.get("id_field") is not None and options.get("id_from") is not None:
             found.append(Mistake("‹id_field› and ‹id_from›", "both say what a task's id is", "keep one of them"))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         return fields
 
 

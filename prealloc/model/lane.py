@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.document import Document
 from prealloc.model.options import Names, Option, Table, Text, Whole, read_options
 from prealloc.model.secret import looks_secret
@@ -72,8 +72,7 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         read = read_options(cls, given, found, where=f"{where} ")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         return cls(**read, settings=as_stored(settings) if settings else UNSET)
 
     @property

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 
 IdList = str | Path | Collection[str]
 """The path of a file with an id a line, or a JSON list of them; or the ids."""
@@ -47,8 +47,7 @@ def listed_ids(ids: IdList | None, exclude_ids: IdList | None) -> Listed | None:
     never = frozenset() if exclude_ids is None else frozenset(_read("‹exclude_ids›", exclude_ids, found))
     if only is not None and not found and not only - never:
         found.append(Mistake("‹ids›", "no id is left in it", "list at least one"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     return Listed(only, never)
 
 

@@ -19,11 +19,11 @@ import math
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, get_type_hints
 
 import msgspec
 
-from prealloc.errors import Mistake
+from prealloc.errors import Mistake, refuse
 from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
 from prealloc.model.secret import holds_secret
@@ -92,6 +92,14 @@ def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake]
     return read
 
 
+def checked_options(struct: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of all that is given. Raises OptionsError with every mistake."""
+    found: list[Mistake] = []
+    read = read_options(struct, given, found)
+    refuse(found)
+    return read
+
+
 @cache
 def _defaults(struct: type) -> dict[str, Any]:
     return {each.name: each.default for each in msgspec.structs.fields(struct)}
@@ -133,13 +141,11 @@ class Whole(NamedTuple):
             return None if is_none(value) else value
         if isinstance(value, bool) or not isinstance(value, int):
             hint = f"give a whole number from {self.least} on"
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a whole number", hint))
+            mistakes.append(wrong(where, value, "is not a whole number", hint))
         elif value < self.least:
-            mistakes.append(
-                Mistake(where, f"{safely_shown(value)} is below {self.least}", f"give {self.least} or more")
-            )
+            mistakes.append(wrong(where, value, f"is below {self.least}", f"give {self.least} or more"))
         elif self.most is not None and value > self.most:
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is above {self.most}", f"give {self.most} or less"))
+            mistakes.append(wrong(where, value, f"is above {self.most}", f"give {self.most} or less"))
         else:
             return value
         return self.least
@@ -168,11 +174,10 @@ class Share(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
         found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)", value.strip()) if isinstance(value, str) else None
         share = float(found[1]) / (100 if found[2] else 1) if found else value
-        is_number = isinstance(share, int | float) and not isinstance(share, bool)
-        if is_number and (0 < share < 1 or (self.ends and share in (0, 1))):
+        if _is_number(share) and (0 < share < 1 or (self.ends and share in (0, 1))):
             return float(share)
         between = "from 0% to 100%" if self.ends else "between 0% and 100%"
-        mistakes.append(Mistake(where, f"{safely_shown(value)} is not a share {between}", "write it like 5% or 0.05"))
+        mistakes.append(wrong(where, value, f"is not a share {between}", "write it like 5% or 0.05"))
         return 0.5
 
     def write(self, value: float) -> str:
@@ -189,9 +194,9 @@ class Number(NamedTuple):
     metavar: str = "NUMBER"
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_NUMBER:
+        if _is_number(value) and 0 < value < MOST_NUMBER:
             return value
-        mistakes.append(Mistake(where, f"{safely_shown(value)} is not a number above 0", "give a number above 0"))
+        mistakes.append(wrong(where, value, "is not a number above 0", "give a number above 0"))
         return 1.0
 
     def schema(self) -> dict[str, Any]:
@@ -211,13 +216,10 @@ class Dollars(NamedTuple):
         given = value
         if isinstance(value, str) and re.fullmatch(r"\$?\s*\d{1,12}(\.\d{1,9})?", value.strip()):
             value = float(value.strip().removeprefix("$"))
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and 0 <= value < MOST_NUMBER and not (self.above and value == 0):
+        if _is_number(value) and 0 <= value < MOST_NUMBER and not (self.above and value == 0):
             return float(value)
         least = "above 0" if self.above else "from 0 on"
-        mistakes.append(
-            Mistake(where, f"{safely_shown(given)} is not an amount of dollars {least}", "write it like 50 or 2.5")
-        )
+        mistakes.append(wrong(where, given, f"is not an amount of dollars {least}", "write it like 50 or 2.5"))
         return 1.0
 
     def write(self, value: float) -> str:
@@ -238,8 +240,7 @@ class Flag(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> bool:
         if isinstance(value, bool):
             return value
-        problem = f"{safely_shown(value)} is neither true nor false"
-        mistakes.append(Mistake(where, problem, "give true or false, without quotes"))
+        mistakes.append(wrong(where, value, "is neither true nor false", "give true or false, without quotes"))
         return False
 
     def schema(self) -> dict[str, Any]:
@@ -257,7 +258,7 @@ class Text(NamedTuple):
         if not is_text(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not valid", f"give {self.needed}"))
+            mistakes.append(wrong(where, value, "is not valid", f"give {self.needed}"))
         text: str = value
         return text
 
@@ -277,9 +278,7 @@ class OneOf(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
         if any(type(value) is type(each) and value == each for each in self.values):
             return value
-        mistakes.append(
-            Mistake(where, f"{safely_shown(value)} is unknown", f"use one of {', '.join(map(str, self.values))}")
-        )
+        mistakes.append(wrong(where, value, "is unknown", f"use one of {', '.join(map(str, self.values))}"))
         return self.values[0]
 
     def schema(self) -> dict[str, Any]:
@@ -304,14 +303,12 @@ class Names(NamedTuple):
         if self.every and value == self.every:
             return (self.every,)
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
-            mistakes.append(
-                Mistake(where, f"{safely_shown(value)} is not a list", "give a list of names, such as ['a', 'b']")
-            )
+            mistakes.append(wrong(where, value, "is not a list", "give a list of names, such as ['a', 'b']"))
             return ()
         texts = [name for name in value if is_text(where, name, mistakes)]
         mistakes += [Mistake(where, "an empty name", "omit it") for name in texts if not name]
         mistakes += [
-            Mistake(where, f"{safely_shown(name)} is named {texts.count(name)} times", "name it once")
+            wrong(where, name, f"is named {texts.count(name)} times", "name it once")
             for name in sorted({name for name in texts if texts.count(name) > 1})
         ]
         return tuple(texts)
@@ -332,7 +329,7 @@ class Sizes(NamedTuple):
         if isinstance(value, str):
             given = [int(each) if each.strip().isdecimal() else each for each in value.split(",")]
         if isinstance(given, bytes | Mapping) or not isinstance(given, Sequence) or not given:
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a list of numbers", "write it like 3,1"))
+            mistakes.append(wrong(where, value, "is not a list of numbers", "write it like 3,1"))
             return ()
         before = len(mistakes)
         sizes = tuple(Whole(1, self.most).read(where, each, mistakes) for each in given)
@@ -352,6 +349,11 @@ def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ..
     return tuple(sorted(set(found)))
 
 
+def pairs_in(text: str) -> list[list[str]]:
+    """The names and values of NAME=VALUE,...; a comma that no name and equals sign follow is part of a value."""
+    return [[each.strip() for each in piece.split("=", 1)] for piece in re.split(r",(?=[^,=]+=)", text)]
+
+
 class Cells(NamedTuple):
     """Partial cells: tables {factor: value}, or texts such as model=o3,prompt_type=cot; one of them, or a list."""
 
@@ -361,26 +363,22 @@ class Cells(NamedTuple):
         given = [value] if isinstance(value, str | Mapping) else value
         if isinstance(given, bytes) or not isinstance(given, Sequence):
             hint = "give factor values, such as {'model': 'a'} or 'model=a'"
-            mistakes.append(Mistake(where, f"{safely_shown(value)} names no cells", hint))
+            mistakes.append(wrong(where, value, "names no cells", hint))
             return ()
         return tuple(self._cell(where, each, mistakes) for each in given)
 
     def _cell(self, where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
-        # A comma that no name and equals sign follow is part of a value.
-        pieces = re.split(r",(?=[^,=]+=)", given) if isinstance(given, str) else []
-        pairs = [tuple(map(str.strip, piece.split("=", 1))) for piece in pieces]
         cell: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
-        for name, *texts in pairs:
+        for name, *texts in pairs_in(given) if isinstance(given, str) else ():
             if not name or not texts:
-                hint = "write it like model=o3,prompt_type=cot"
-                mistakes.append(Mistake(where, f"{safely_shown(given)} is not {self.metavar}", hint))
+                mistakes.append(wrong(where, given, f"is not {self.metavar}", "write it like model=o3,prompt_type=cot"))
             elif name in cell:
-                problem = f"{safely_shown(given)} names {name} twice"
-                mistakes.append(Mistake(where, problem, f"a comma means and; for or, give {where} twice"))
+                hint = f"a comma means and; for or, give {where} twice"
+                mistakes.append(wrong(where, given, f"names {name} twice", hint))
             else:
                 cell[name] = texts[0]
         if not (isinstance(given, str) or cell):
-            mistakes.append(Mistake(where, f"{safely_shown(given)} names no factor", "write it like model=o3"))
+            mistakes.append(wrong(where, given, "names no factor", "write it like model=o3"))
         return {name: each for name, each in cell.items() if is_text(where, name, mistakes)}
 
     def schema(self) -> dict[str, Any]:
@@ -397,8 +395,7 @@ class Table(NamedTuple):
         if value is None:
             return {}
         if not isinstance(value, Mapping):
-            hint = "give a value for each name, such as {'a': 1}"
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a table", hint))
+            mistakes.append(wrong(where, value, "is not a table", "give a value for each name, such as {'a': 1}"))
             return {}
         read = self.values.read if self.values is not None else lambda where, each, mistakes: each
         return {
@@ -425,21 +422,19 @@ class Seconds(NamedTuple):
                 mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
             return None if self.optional else 1.0
         seconds = math.nan
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             # An int may be too large for a float.
             seconds = value if isinstance(value, float) else float(max(-1, min(value, int(2 * MOST_SECONDS))))
         elif isinstance(value, str):
             found = re.fullmatch(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([smh]?)", value.strip().lower())
             seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else math.nan
         if not math.isfinite(seconds):
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a time", "write seconds, or 90s, 10m, 2h"))
+            mistakes.append(wrong(where, value, "is not a time", "write seconds, or 90s, 10m, 2h"))
         elif seconds < 0 or (self.above and seconds == 0):
-            problem = f"{safely_shown(value)} is {'not above' if self.above else 'below'} 0"
-            mistakes.append(Mistake(where, problem, "give a longer time"))
+            bound = "not above" if self.above else "below"
+            mistakes.append(wrong(where, value, f"is {bound} 0", "give a longer time"))
         elif seconds > MOST_SECONDS:
-            mistakes.append(
-                Mistake(where, f"{safely_shown(value)} is longer than a year", "give a shorter time, or none")
-            )
+            mistakes.append(wrong(where, value, "is longer than a year", "give a shorter time, or none"))
         else:
             return seconds
         return 1.0
@@ -469,7 +464,7 @@ class Bytes(NamedTuple):
             unit = _BYTES.get(found[2].removesuffix("B") + "B" if found[2] not in ("", "B") else "") if found else None
             if found is None or unit is None:
                 hint = "write bytes, or 512MB (1000s), 512MiB (1024s)" + (", or none" if self.optional else "")
-                mistakes.append(Mistake(where, f"{safely_shown(value)} is not a size", hint))
+                mistakes.append(wrong(where, value, "is not a size", hint))
                 return None if self.optional else self.least
             value = int(min(float(found[1]) * unit, float(2 * MOST_BYTES)))
         return Whole(self.least, self.most).read(where, value, mistakes)
@@ -481,6 +476,15 @@ class Bytes(NamedTuple):
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["integer", "string"]}
+
+
+def wrong(where: str, value: Any, problem: str, hint: str) -> Mistake:
+    """The mistake of a value, which is shown unless it may be a key."""
+    return Mistake(where, f"{safely_shown(value)} {problem}", hint)
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_none(value: Any) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Unpack
 
-from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.keywords import PartOptions
-from prealloc.model.options import Cells, Flag, Names, Option, Whole, options_of, read_options
+from prealloc.model.options import Cells, Flag, Names, Option, Whole, checked_options, options_of
 
-_WHICH = "Which units"
+_which = partial(Option, group="Which units")
 
 
 class Part(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -23,35 +23,25 @@ class Part(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
     only: Annotated[
         tuple[dict[str, Any], ...],
-        Option(Cells(), "Only cells with these factor values. A comma means and, ‹only› again means or.", group=_WHICH),
+        _which(Cells(), "Only cells with these factor values. A comma means and, ‹only› again means or."),
     ] = ()
-    type: Annotated[
-        tuple[str, ...],
-        Option(Names("TYPES", commas=True, alone=True), "Only tasks of these types.", group=_WHICH),
-    ] = ()
-    shard: Annotated[tuple[str, ...], Option(Names("SHARDS", alone=True), "Only these shards.", group=_WHICH)] = ()
+    type: Annotated[tuple[str, ...], _which(Names("TYPES", commas=True, alone=True), "Only tasks of these types.")] = ()
+    shard: Annotated[tuple[str, ...], _which(Names("SHARDS", alone=True), "Only these shards.")] = ()
     unit: Annotated[
-        tuple[str, ...],
-        Option(Names("UNITS", commas=True, alone=True), "Only these units, as shard/task#repeat.", group=_WHICH),
+        tuple[str, ...], _which(Names("UNITS", commas=True, alone=True), "Only these units, as shard/task#repeat.")
     ] = ()
     limit: Annotated[
-        int | None,
-        Option(Whole(1, optional=True), "The first N of these units in each shard.", group=_WHICH, unset="all"),
+        int | None, _which(Whole(1, optional=True), "The first N of these units in each shard.", unset="all")
     ] = None
-    failed: Annotated[bool, Option(Flag(), "Also run units again that ended but are not ok.", group=_WHICH)] = False
+    failed: Annotated[bool, _which(Flag(), "Also run units again that ended but are not ok.")] = False
     error: Annotated[
-        tuple[str, ...],
-        Option(Names("ERRORS", alone=True), "Only units that ended with these errors, final or not.", group=_WHICH),
+        tuple[str, ...], _which(Names("ERRORS", alone=True), "Only units that ended with these errors, final or not.")
     ] = ()
 
     @classmethod
     def checked(cls, **options: Unpack[PartOptions]) -> Part:
         """The part that these options name. Raises OptionsError with every mistake among them."""
-        found: list[Mistake] = []
-        read = read_options(cls, options, found)
-        if found:
-            raise OptionsError(found)
-        return cls(**read)
+        return cls(**checked_options(cls, options))
 
     @property
     def is_all(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, gathered, refuse
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount, check_sizes
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
@@ -49,10 +50,11 @@ MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
 _TASKS = Whole(1, MAX_TASKS)
-_HOW_MANY = "How many tasks"
-_WHICH = "Which tasks"
-_LIBRARY = "Library"
-_GENERATED = "Workflows that are missing"
+_how_many = partial(Option, group="How many tasks")
+_which = partial(Option, group="Which tasks")
+_library = partial(Option, group="Library")
+_generated = partial(Option, group="Workflows that are missing")
+_experiment = partial(Option, group="Experiment")
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,48 +63,42 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Make one with `PlanSpec.checked(...)`, which reports every mistake at once.
     """
 
-    shards: Annotated[
-        int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
-    ] = 1
+    shards: Annotated[int, _how_many(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.")] = 1
     num_instances: Annotated[
         int | None,
-        Option(
+        _how_many(
             Whole(1, MAX_TASKS, metavar="N|P%", share=True),
             "Tasks per shard, or a share of the library; with ‹per_type›, of each type.",
-            *("", "n", _HOW_MANY, "20"),
+            short="n",
+            unset="20",
         ),
     ] = DEFAULT_NUM_INSTANCES
     """None when quotas, whole or num_instances_per_cell decide, and for a share until the tasks were counted."""
-    per_type: Annotated[bool, Option(Flag(), "‹num_instances› tasks of each type.", group=_HOW_MANY)] = False
+    per_type: Annotated[bool, _how_many(Flag(), "‹num_instances› tasks of each type.")] = False
     quotas: Annotated[
-        dict[str, int],
-        Option(Table(Whole(0, MAX_TASKS), "TYPE=N"), "Tasks per shard of each named type.", "quota", group=_HOW_MANY),
+        dict[str, int], _how_many(Table(Whole(0, MAX_TASKS), "TYPE=N"), "Tasks per shard of each named type.", "quota")
     ] = msgspec.field(default_factory=dict)
-    stratify: Annotated[bool, Option(Flag(), "Keep the library's proportions of types.", group=_HOW_MANY)] = False
-    whole: Annotated[bool, Option(Flag(), "Deal out the whole library.", "all", group=_HOW_MANY)] = False
+    stratify: Annotated[bool, _how_many(Flag(), "Keep the library's proportions of types.")] = False
+    whole: Annotated[bool, _how_many(Flag(), "Deal out the whole library.", "all")] = False
     types: Annotated[
-        tuple[str, ...],
-        Option(Names("TYPES", commas=True), "Only tasks of these types.", "type", group=_WHICH, unset="all types"),
+        tuple[str, ...], _which(Names("TYPES", commas=True), "Only tasks of these types.", "type", unset="all types")
     ] = ()
     strategy: Annotated[
         Strategy,
-        Option(
+        _which(
             OneOf(STRATEGIES),
             "How a cell's shards share tasks. disjoint: none twice; paired: all the same; independent: a sample each.",
-            group=_WHICH,
         ),
     ] = "disjoint"
-    repeats: Annotated[int, Option(Whole(1, MAX_REPEATS), "Run each task this many times.", group=_HOW_MANY)] = 1
-    seed: Annotated[int, Option(Whole(0, MAX_SEED), "Another seed gives another sample.", group=_WHICH)] = 0
+    repeats: Annotated[int, _how_many(Whole(1, MAX_REPEATS), "Run each task this many times.")] = 1
+    seed: Annotated[int, _which(Whole(0, MAX_SEED), "Another seed gives another sample.")] = 0
     keep: Annotated[
         tuple[str, ...],
-        Option(Names("FIELDS", EVERY_FIELD), "Further task fields to ship to workers; all: every field.", group=_WHICH),
+        _which(Names("FIELDS", EVERY_FIELD), "Further task fields to ship to workers; all: every field."),
     ] = ()
     settings: Annotated[
         dict[str, Any],
-        Option(
-            Table(), "A setting that every worker finds in ctx.settings, beside the factors.", "set", group="Experiment"
-        ),
+        _experiment(Table(), "A setting that every worker finds in ctx.settings, beside the factors.", "set"),
     ] = msgspec.field(default_factory=dict)
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
@@ -111,50 +107,39 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     more are a list of such tables: the cells are the union of theirs. See `factor_values`."""
     exclude: tuple[dict[str, Any], ...] = ()
     """Partial cells; the cells that hold one of them are left out."""
-    num_instances_per_cell: Annotated[
-        int | None,
-        Option(_TASKS, "Tasks per cell, shared out over its lanes.", group=_HOW_MANY),
-    ] = None
+    num_instances_per_cell: Annotated[int | None, _how_many(_TASKS, "Tasks per cell, shared out over its lanes.")] = (
+        None
+    )
     per_cell: Annotated[
-        bool | UnsetType,
-        Option(Flag(), "‹num_instances› and ‹quotas› count for each cell, not for each shard.", group=_HOW_MANY),
+        bool | UnsetType, _how_many(Flag(), "‹num_instances› and ‹quotas› count for each cell, not for each shard.")
     ] = UNSET
     """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
         int | UnsetType,
-        Option(
-            OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans did.", group=_WHICH, unset="2"
-        ),
+        _which(OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans did.", unset="2"),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
     timeout_field: Annotated[
         str | UnsetType,
-        Option(
+        _experiment(
             Text("FIELD", ".+", "the name of a field of the tasks"),
             "A task's own timeout is in this field: seconds, or text such as 10m; it beats ‹timeout_s›.",
-            group="Experiment",
             unset="none",
         ),
     ] = UNSET
     """It is shipped as a field of `keep` is. Unset it is not written, as in the plans from before there were any."""
     shard_sizes: Annotated[
         tuple[int, ...] | UnsetType,
-        Option(
+        _how_many(
             Sizes(MOST_SIZES),
             "How a cell's tasks are shared out to its shards: 3,1 is three to one. Instead of ‹shards›.",
-            group=_HOW_MANY,
             unset="equal",
         ),
     ] = UNSET
     """Unset they are equal, and not written, as in the plans from before there were others."""
     unit_seed: Annotated[
         Literal["cell", "shard"] | UnsetType,
-        Option(
-            OneOf(("cell", "shard")),
-            "What ctx.seed depends on; shard is as in older plans.",
-            group=_WHICH,
-            unset="cell",
-        ),
+        _which(OneOf(("cell", "shard")), "What ctx.seed depends on; shard is as in older plans.", unset="cell"),
     ] = UNSET
     """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
     generator: str | UnsetType = UNSET
@@ -247,8 +232,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
         found += _fields(read["keep"], read.get("timeout_field"))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         if read.pop("per_cell", False):
             if read["quotas"] or read.get("per_type") or read.get("whole"):
                 read["per_cell"] = True
@@ -275,33 +259,25 @@ class LibraryOptions(Fields, frozen=True, kw_only=True):
         str | None, Option(Text("PATH"), "A file, or a folder or path with {difficulty}; from the config's folder.")
     ] = None
     difficulty: Annotated[
-        str | None,
-        Option(Text("D"), "Which library of a folder, or what {difficulty} in its path stands for.", group=_LIBRARY),
+        str | None, _library(Text("D"), "Which library of a folder, or what {difficulty} in its path stands for.")
     ] = None
-    require_workflow: Annotated[
-        bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
-    ] = False
-    ids: Annotated[
-        str | None, Option(Text("FILE"), "Only these tasks: one id per line, or a JSON list.", group=_WHICH)
-    ] = None
-    exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
+    require_workflow: Annotated[bool, _library(Flag(), "Refuse a library in which a task has no workflow.")] = False
+    ids: Annotated[str | None, _which(Text("FILE"), "Only these tasks: one id per line, or a JSON list.")] = None
+    exclude_ids: Annotated[str | None, _which(Text("FILE"), "Not these tasks.")] = None
 
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Workflows for the tasks that lack them."""
 
     generate_workflows: Annotated[
-        str | None, Option(Text("MODULE:FUNCTION"), "Makes the workflows that selected tasks lack.", group=_GENERATED)
+        str | None, _generated(Text("MODULE:FUNCTION"), "Makes the workflows that selected tasks lack.")
     ] = None
     workflow_cache: Annotated[
         str | None,
-        Option(
-            Text("FOLDER"), "Where generated workflows are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"
-        ),
+        _generated(Text("FOLDER"), "Where generated workflows are kept.", unset="~/.cache/prealloc/workflows"),
     ] = None
     generate_timeout_s: Annotated[
-        float | None,
-        Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
+        float | None, _generated(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout")
     ] = 600.0
 
 
@@ -338,18 +314,15 @@ def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
 
 def _lanes(lanes: Sequence[Lane], found: list[Mistake]) -> tuple[Lane, ...]:
     """The lanes as Lane.checked makes them; none if it refuses one: nothing is judged by those that are left."""
-    checked = []
-    for lane in lanes:
-        try:
-            checked.append(Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane)))
-        except OptionsError as error:
-            found += error.mistakes
+    every = [(f"lane {cut(lane.name)}", msgspec.structs.asdict(lane)) for lane in lanes]
+    checked = [gathered(found, partial(Lane.checked, where=where, **fields)) for where, fields in every]
     names = [lane.name for lane in lanes]
     found += [
         Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name")
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
-    return tuple(checked) if len(checked) == len(lanes) else ()
+    right = tuple(lane for lane in checked if lane is not None)
+    return right if len(right) == len(lanes) else ()
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:

@@ -6,7 +6,7 @@ from typing import Annotated, Unpack
 
 import msgspec
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.keywords import ChangeOptions
 from prealloc.model.options import Number, Option, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
@@ -38,8 +38,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             found.append(Mistake("pause", "it is neither true nor false", "give True or False, or omit it"))
         if (read.get("lane") is None) != (read.get("rate") is None):
             found.append(Mistake("‹lane› and ‹rate›", "each needs the other", "give both, or omit both"))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         return cls(**read, pause=pause)
 
 

@@ -6,13 +6,12 @@ last one that says an option decides.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.cell import means, part_mistakes, text_of
-from prealloc.model.options import Reader, Seconds, Whole, is_text, safely_shown
+from prealloc.model.options import Reader, Seconds, Whole, is_text, pairs_in, wrong
 
 MOST_CONCURRENCY = 10_000
 MOST_ENTRIES = 1_000
@@ -40,7 +39,7 @@ class Where(NamedTuple):
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> list[dict[str, Any]]:
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
-            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a list", f"give a list of tables: {_LIKE}"))
+            mistakes.append(wrong(where, value, "is not a list", f"give a list of tables: {_LIKE}"))
             return []
         if len(value) > MOST_ENTRIES:
             mistakes.append(Mistake(where, f"there are more than {MOST_ENTRIES}", "put some together"))
@@ -65,7 +64,7 @@ def _entry(where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
     found = len(mistakes)
     table = _parsed(where, given, mistakes) if isinstance(given, str) else given
     if not isinstance(table, Mapping):
-        mistakes.append(Mistake(where, f"{safely_shown(table)} is not a table", _LIKE))
+        mistakes.append(wrong(where, table, "is not a table", _LIKE))
         return {}
     names = [name for name in table if is_text(where, name, mistakes)]
     part = {name: table[name] for name in names if name not in _OPTIONS}
@@ -82,14 +81,10 @@ def _entry(where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
         mistakes.append(Mistake(where, "it names no factor, and so would hold in every cell", like))
     if len(mistakes) == found and not options:
         mistakes.append(Mistake(where, "it sets nothing", f"it can set timeout and concurrency: {like}"))
-    odd = [name for name, value in part.items() if not isinstance(value, str | bool | int | float)]
     mistakes += [
-        Mistake(
-            f"{where} {name}",
-            f"{safely_shown(part[name])} is not a factor's value",
-            "give text, a number, true or false",
-        )
-        for name in odd
+        wrong(f"{where} {name}", value, "is not a factor's value", "give text, a number, true or false")
+        for name, value in part.items()
+        if not isinstance(value, str | bool | int | float)
     ]
     return {**part, **options}
 
@@ -101,10 +96,9 @@ def _typed(name: str, value: Any) -> str:
 
 
 def _parsed(where: str, text: str, mistakes: list[Mistake]) -> dict[str, str]:
-    # A comma that no name and equals sign follow is part of a value.
-    pairs = [[each.strip() for each in piece.split("=", 1)] for piece in re.split(r",(?=[^,=]+=)", text)]
+    pairs = pairs_in(text)
     if any(len(pair) < 2 or not pair[0] for pair in pairs):
-        mistakes.append(Mistake(where, f"{safely_shown(text)} is not NAME=VALUE,...", _LIKE_TEXT))
+        mistakes.append(wrong(where, text, "is not NAME=VALUE,...", _LIKE_TEXT))
         return {}
     return dict(pairs)
 
@@ -124,5 +118,4 @@ def refuse_where(where: Sequence[Entry], factors: Mapping[str, Sequence[Any]]) -
     for number, entry in enumerate(where, 1):
         part = {name: value for name, value in entry.items() if name not in FIELDS}
         found += part_mistakes(f"‹where› {number}", part, factors, means)
-    if found:
-        raise OptionsError(found)
+    refuse(found)

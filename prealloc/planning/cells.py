@@ -6,6 +6,7 @@ Every cell has the same tasks, whatever the number of its lanes: only how the on
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -99,13 +100,8 @@ def cell_shard_ids(cells: Sequence[Cell]) -> list[str]:
     Cells whose values are spelled alike are numbered together, so that no two ids are the same.
     """
     slugs = [_slug(cell) for cell in cells]
-    width = {slug: max(2, len(str(count - 1))) for slug, count in _counts(slugs).items()}
-    given: dict[str, int] = dict.fromkeys(slugs, 0)
-    ids = []
-    for slug in slugs:
-        ids.append(f"{slug}.{given[slug]:0{width[slug]}d}")
-        given[slug] += 1
-    return ids
+    ids = {slug: iter(shard_ids(count, f"{slug}.")) for slug, count in Counter(slugs).items()}
+    return [next(ids[slug]) for slug in slugs]
 
 
 def _slug(cell: Cell) -> str:
@@ -121,10 +117,3 @@ def _slug(cell: Cell) -> str:
 def _part(value: object) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return _NO_SLUG.sub("-", text.lower()).strip(".-_") or "x"
-
-
-def _counts(slugs: Sequence[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for slug in slugs:
-        counts[slug] = counts.get(slug, 0) + 1
-    return counts

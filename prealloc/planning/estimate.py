@@ -12,9 +12,8 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from prealloc.errors import Mistake, OptionsError
 from prealloc.model.lane import Lane
-from prealloc.model.options import Number, Option, read_options
+from prealloc.model.options import Number, Option, checked_options
 from prealloc.model.where import Entry, options_in
 from prealloc.planning.history import NO_PAST, History
 
@@ -38,11 +37,7 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @classmethod
     def checked(cls, **fields: Any) -> Effort:
         """The effort of these fields. Raises OptionsError with every mistake among them."""
-        found: list[Mistake] = []
-        read = read_options(cls, fields, found)
-        if found:
-            raise OptionsError(found)
-        return cls(**read)
+        return cls(**checked_options(cls, fields))
 
 
 _NO_LANE = Lane(name="none")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import lay_out
 from prealloc.planning.estimate import Estimate, ShardLoad
 from prealloc.planning.forecast import Forecast
+
+T = TypeVar("T")
 
 ANY_TYPE = ""
 """Stands for the types of tasks while the library has not been read."""
@@ -60,16 +62,14 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
 def matrix_of_plan(plan: Plan) -> Matrix:
     """The matrix of a plan, counted from its tasks."""
-    ids: dict[bytes, set[str]] = {}
-    members: dict[bytes, list[_Member]] = {}
-    for shard in plan.shards:
-        key = _key(shard.manifest.cell)
-        ids.setdefault(key, set()).update(task.id for task in shard.tasks)
-        members.setdefault(key, []).append(_Member(shard.manifest.cell, shard.manifest.served_by))
-    samples = list(ids.values())
+    cells = _by_cell((shard.manifest.cell, shard) for shard in plan.shards)
+    samples = [{task.id for shard in shards for task in shard.tasks} for _, shards in cells]
     return _matrix(
         plan.spec,
-        [_row(shards, len(ids[key])) for key, shards in members.items()],
+        [
+            _row(cell, [shard.manifest.served_by for shard in shards], len(sample))
+            for (cell, shards), sample in zip(cells, samples, strict=True)
+        ],
         units=sum(entry.units for entry in plan.file.shards),
         paired=all(sample == samples[0] for sample in samples),
         dropped={info.difficulty: info.dropped for info in plan.libraries if info.difficulty and info.dropped},
@@ -78,13 +78,11 @@ def matrix_of_plan(plan: Plan) -> Matrix:
 
 def matrix_of_spec(spec: PlanSpec) -> Matrix:
     """The matrix that a spec asks for. Raises OptionsError if its shards are too many."""
-    members: dict[bytes, list[_Member]] = {}
-    for shard in lay_out(spec):
-        members.setdefault(_key(shard.cell), []).append(_Member(shard.cell, shard.lanes))
+    cells = _by_cell((shard.cell, shard.lanes) for shard in lay_out(spec))
     loads = loads_of_spec(spec)
     return _matrix(
         spec,
-        [_row(shards, _sample(spec, len(shards))) for shards in members.values()],
+        [_row(cell, lanes, _sample(spec, len(lanes))) for cell, lanes in cells],
         units=sum(sum(load.units.values()) for load in loads) if loads is not None else None,
         paired=None,
         dropped={},
@@ -120,18 +118,18 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
     return loads
 
 
-class _Member(NamedTuple):
-    cell: Cell
-    lanes: tuple[str, ...]
+def _by_cell(shards: Iterable[tuple[Cell, T]]) -> list[tuple[Cell, list[T]]]:
+    """What there is of each cell, in the order of the cells."""
+    found: dict[bytes, tuple[Cell, list[T]]] = {}
+    for cell, shard in shards:
+        found.setdefault(msgspec.json.encode(cell), (cell, []))[1].append(shard)
+    return list(found.values())
 
 
-def _key(cell: Cell) -> bytes:
-    return msgspec.json.encode(cell)
-
-
-def _row(shards: Sequence[_Member], tasks: int | None) -> CellRow:
-    lanes = dict.fromkeys(lane for shard in shards for lane in shard.lanes)
-    return CellRow(cell=shards[0].cell, shards=len(shards), tasks=tasks, lanes=tuple(lanes))
+def _row(cell: Cell, lanes: Sequence[tuple[str, ...]], tasks: int | None) -> CellRow:
+    """`lanes` are those of each of its shards."""
+    every = dict.fromkeys(lane for each in lanes for lane in each)
+    return CellRow(cell=cell, shards=len(lanes), tasks=tasks, lanes=tuple(every))
 
 
 def _sample(spec: PlanSpec, shards: int) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, refuse
 from prealloc.model.amount import All, PerType, Quotas, Tasks
 from prealloc.model.plan import PlanFile
 from prealloc.model.plan_spec import MAX_UNITS, PlanSpec
@@ -48,8 +48,7 @@ def choose_tasks(
     available = dict(sorted((Counter(types) if available is None else available).items()))
     eligible = {name: count for name, count in available.items() if is_eligible(spec, name)}
     mistakes = find_mistakes(spec, available, eligible)
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
 
     strata = _strata(ids, types, eligible, spec.amount.by_type)
     sizes = spec.shard_sizes or ()
@@ -67,10 +66,10 @@ def choose_tasks(
     return [in_proportion(shard, types, _type_order(spec, number)) for number, shard in enumerate(picks)]
 
 
-def shard_ids(n: int) -> list[str]:
+def shard_ids(n: int, begin: str = "shard-") -> list[str]:
     """The ids of n shards: `shard-00`, `shard-01`, ... all of one width, at least two digits."""
     width = max(2, len(str(n - 1)))
-    return [f"shard-{number:0{width}d}" for number in range(n)]
+    return [f"{begin}{number:0{width}d}" for number in range(n)]
 
 
 def most_of_stratum(spec: PlanSpec, stratum: str, shards: int) -> int:

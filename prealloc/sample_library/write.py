@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.library.storing.new_file import new_file
 from prealloc.sample_library.tasks import task, type_order
 
@@ -90,5 +90,4 @@ def _refuse(out: Path, tasks: int, workflow_bytes: int, seed: int) -> None:
         found.append(Mistake("‹workflow_bytes›", f"{workflow_bytes} is below 0", "give 0 for no workflows, or more"))
     if seed < 0:
         found.append(Mistake("‹seed›", f"{seed} is below 0", "give 0 or more"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)

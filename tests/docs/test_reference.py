@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from prealloc import settings
-from prealloc.cli.command import command
+from prealloc.cli.command import Command
 from prealloc.cli.options import takes
 from prealloc.model import policy
 from prealloc.model.options import Option, Seconds
@@ -63,7 +63,7 @@ def test_an_added_option_is_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path
         print(given)
 
     app = typer.Typer(rich_markup_mode=None)
-    command(app)(paint)
+    app.command(cls=Command)(paint)
     shown = CliRunner().invoke(app, ["--help"]).output
     assert "--paint DURATION Time for the paint to dry. [default: 90m]" in " ".join(shown.split())
     assert "{'paint_s': '2h'}" in CliRunner().invoke(app, ["--paint", "2h"]).output

@@ -382,6 +382,12 @@ class JournalTail:
         return len(whole)
 
 
+def worker_file(stage: Stage) -> Path:
+    """The journal file of the one worker of the first shard."""
+    (path,) = (stage.run / "journal").glob("shard-00.*")
+    return path
+
+
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Asks every 10 ms; fails the test when it takes too long."""
     end = time.monotonic() + timeout_s

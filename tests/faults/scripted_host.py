@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 import msgspec
 from harness import PATIENCE_S
+from run_events import attempt_line
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from prealloc._version import __version__
+from prealloc.engines.base import ShardJob
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, trusting
-from prealloc.model.outcome import Status
-from prealloc.store.journal import AttemptLine
 
 M = TypeVar("M", bound=wire.Message)
 
@@ -30,7 +30,7 @@ class ScriptedHost:
     def __init__(self, spec: HostSpec, *, room: int = 1, launch: str | None = None) -> None:
         self.name = spec.name
         self.room = room
-        self.jobs: deque[wire.Job] = deque()
+        self.jobs: deque[ShardJob] = deque()
         self.session = 0
         self._launch = launch or secrets.token_hex(8)
         self._numbered = wire.Numbered()
@@ -52,18 +52,18 @@ class ScriptedHost:
         """Until it takes part in the session."""
         check = self.hear(wire.Check)
         digest = module_digest(check.worker, check.import_path)
-        self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
+        self.say(wire.Ready(notes=(), unset=(), digest=digest))
         self.session = self.hear(wire.Open).session
         self.beat()
 
-    def take_job(self) -> wire.Job:
+    def take_job(self) -> ShardJob:
         """The next job that it is given."""
         run = self.hear(wire.Run)
         end = time.monotonic() + PATIENCE_S
         while run.job not in self._files:
             assert time.monotonic() < end, "a job without its file"
             time.sleep(0.01)
-        return wire.Job.unpacked(self._files[run.job])
+        return wire.unpack_job(self._files[run.job])
 
     def beat(self) -> None:
         told = wire.Beat(
@@ -121,24 +121,13 @@ class ScriptedHost:
             self.beat()
 
 
-def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
+def ending(host: str, job: ShardJob, unit: int = 0, /, **more: Any) -> bytes:
     """The journal line of a unit of a job that has ended well."""
     order = job.units.orders[unit]
-    told: dict[str, Any] = {
-        "shard": job.manifest.id,
-        "task": job.ids[order.position][0],
-        "repeat": order.repeat,
-        "attempt": order.attempt,
-        "status": Status.OK,
-        "started_at": float(int(time.time())),  # of one length, as the same line is written again
-        "queued_s": 0.0,
-        "waiting_s": 0.0,
-        "working_s": 0.1,
-        "peak_rss": 1,
-        "host": host,
-        "success": True,
-    }
-    return msgspec.json.encode(AttemptLine(**{**told, **more})) + b"\n"
+    told = {"shard": job.manifest.id, "task": job.ids[order.position][0], "host": host, "success": True}
+    told |= {"repeat": order.repeat, "attempt": order.attempt}
+    told["started_at"] = float(int(time.time()))  # of one length, as the same line is written again
+    return msgspec.json.encode(attempt_line(**told | more)) + b"\n"
 
 
 def _call(spec: HostSpec) -> tuple[connect, ClientConnection]:

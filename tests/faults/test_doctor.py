@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Session, Stage, wait_until
+from harness import Session, Stage, wait_until, worker_file
 
 from prealloc.api.doctor import repair
 from prealloc.api.status import status
@@ -41,11 +41,6 @@ def finished(finished_stage: Stage, stage: Stage) -> Stage:
     """A stage with a finished run of two shards with three units each."""
     shutil.copytree(finished_stage.run, stage.run)
     return stage
-
-
-def worker_file(stage: Stage) -> Path:
-    (path,) = (stage.run / "journal").glob("shard-00.*")
-    return path
 
 
 def with_line(number: int, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from run_events import attempt_line
 
 from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.store.fold import fold
 from prealloc.store.health import examine
-from prealloc.store.journal import AttemptLine, JournalWriter, SessionStarted, SoloDeath
+from prealloc.store.journal import JournalWriter, SessionStarted, SoloDeath
 from prealloc.store.repair import repair
 
 UNITS = [Unit("shard-00", f"t{n}", 0) for n in range(4)]
@@ -43,21 +43,8 @@ def written(folder: Path) -> RunPaths:
     supervisor.close()
     worker = JournalWriter(paths.worker_journal("shard-00", 1, 1))
     for number, unit in enumerate(UNITS):
-        worker.append(
-            AttemptLine(
-                shard=unit.shard,
-                task=unit.task,
-                repeat=0,
-                attempt=2 if number == 3 else 1,
-                status=Status.OK,
-                started_at=0.5,
-                queued_s=0.0,
-                waiting_s=0.0,
-                working_s=0.5,
-                peak_rss=1,
-                result=msgspec.Raw(msgspec.json.encode({"text": "ü\r\n\0"})),
-            )
-        )
+        result = msgspec.Raw(msgspec.json.encode({"text": "ü\r\n\0"}))
+        worker.append(attempt_line(unit.shard, unit.task, attempt=2 if number == 3 else 1, result=result))
     worker.close()
     return paths
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from run_events import attempt_line
 from run_setup import setup_in
 
 from prealloc.engines.hosts import replica
-from prealloc.engines.hosts.replica import PlannedShard, Replica
+from prealloc.engines.hosts.replica import GivenShard, Replica
 from prealloc.model.document import Unreadable
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import fold
-from prealloc.store.journal import AttemptLine, SessionStarted, WorkerStarted
+from prealloc.store.journal import SessionStarted, WorkerStarted
 from prealloc.store.spools import note_spools, unheard
 
 FILE = "shard-00.0001.0001.jsonl"
@@ -30,20 +31,7 @@ UNIT = Unit("shard-00", "a", 0)
 
 def line(**more: Any) -> bytes:
     """The line of an ending."""
-    told: dict[str, Any] = {
-        "shard": "shard-00",
-        "task": "a",
-        "repeat": 0,
-        "attempt": 1,
-        "status": Status.OK,
-        "started_at": 1.0,
-        "queued_s": 0.0,
-        "waiting_s": 0.0,
-        "working_s": 1.0,
-        "peak_rss": 1,
-        "host": "host-1",
-    }
-    return msgspec.json.encode(AttemptLine(**{**told, **more})) + b"\n"
+    return msgspec.json.encode(attempt_line(**{"shard": "shard-00", "task": "a", "host": "host-1"} | more)) + b"\n"
 
 
 class Bench:
@@ -58,7 +46,7 @@ class Bench:
 
     def host(self, name: str, *, holds: bool = True) -> Replica:
         """One more host that has the shard."""
-        shards = {"shard-00": PlannedShard({"a": 0, "b": 1}, ("t", "t"), 1)}
+        shards = {"shard-00": GivenShard({"a": 0, "b": 1}, 1)}
         made = Replica(name, self.setup, shards, lambda shard: next(self._numbers), lambda line: holds)
         self._hosts.append(made)
         return made

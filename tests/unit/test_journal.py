@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from run_events import attempt_line
 
 from examples import examples
 from prealloc.errors import JournalError
@@ -40,21 +41,8 @@ UNITS = [Unit("shard-00", task, 0) for task in ("a", "b")]
 
 def attempt(task: str = "a", number: int = 1, status: Status = Status.OK, **fields: Any) -> AttemptLine:
     result = msgspec.Raw(msgspec.json.encode(fields.pop("result", {"n": number})))
-    return AttemptLine(
-        **{  # type: ignore[arg-type]
-            "shard": "shard-00",
-            "task": task,
-            "repeat": 0,
-            "attempt": number,
-            "status": status,
-            "started_at": 1.5,
-            "queued_s": 0.0,
-            "waiting_s": 0.0,
-            "working_s": 0.25,
-            "peak_rss": 1,
-            "result": result,
-            **fields,
-        }
+    return attempt_line(
+        **{"shard": "shard-00", "task": task, "status": status, "attempt": number, "result": result} | fields
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from command_line import Type
 from hypothesis import given
 from hypothesis import strategies as st
+from run_events import attempt_ended
 
 import prealloc
 from prealloc.engines.bound import LaneLoad, ShardWork, bound_s
@@ -22,18 +23,7 @@ ENDED = [status for status in Status if status is not Status.NOT_RUN]
 
 
 def event(status: Status, *, outcome: bool = True) -> AttemptEnded:
-    times = dict.fromkeys(("started_at", "queued_s", "waiting_s", "working_s"), 0.0)
-    return AttemptEnded(
-        **times,  # type: ignore[arg-type]
-        shard="s",
-        task="t",
-        repeat=0,
-        attempt=1,
-        status=status,
-        peak_rss=0,
-        type="a",
-        outcome=outcome,
-    )
+    return attempt_ended(status=status, outcome=outcome)
 
 
 def limits(now: float = 0.0, **options: Any) -> RunLimits:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from run_events import attempt_ended
+from run_setup import job_of
 
-from prealloc.engines.base import ShardJob
 from prealloc.engines.rebalance import ANSWER_S, FIRST_START_S, Ask, Rebalance
-from prealloc.model.events import AttemptEnded
-from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
 from prealloc.testing import make_plan
 
@@ -20,19 +18,12 @@ class Jobs:
         self.rebalance = Rebalance(now=lambda: self.now)
         policy = RunPolicy.checked(concurrency=concurrency)
         for number, shard in enumerate(make_plan(count, shards=count).shards):
-            job = ShardJob(number=number, manifest=shard.manifest, policy=policy, ids=[], orders=(), deaths={})
-            self.rebalance.launched(job)
+            self.rebalance.launched(job_of(shard, policy, number=number, orders=()))
 
     def ends(self, shard: int, seconds: float, *, start_s: float = 0.1) -> None:
         """An attempt of this shard has ended, which started `start_s` after the launch."""
         self.now = 100.0 + start_s + seconds
-        times: dict[str, Any] = {"started_at": 0.0, "queued_s": 0.0, "waiting_s": 0.0}
-        name = f"shard-{shard:02}"
-        event = AttemptEnded(
-            shard=name, task="t", repeat=0, attempt=1, status=Status.OK, working_s=seconds, peak_rss=0,
-            type="t", outcome=True, **times,
-        )  # fmt: skip
-        self.rebalance.heard(event)
+        self.rebalance.heard(attempt_ended(f"shard-{shard:02}", working_s=seconds))
 
     def ask(self, places: int, *unbegun: int, spare: float = 9) -> list[Ask]:
         return list(self.rebalance.choose(places, dict(enumerate(unbegun)), lambda job: spare))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 from rich.console import Console
+from run_events import run_started, shard_info
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
@@ -26,15 +26,9 @@ LANES = (
 def progress(*told: events.Event, running: dict[str, int] | None = None) -> RunProgress:
     running = running or {}
     names = [(lane, number) for lane, count in running.items() for number in range(count)]
-    infos = tuple(
-        events.ShardInfo(id=f"{lane}.{number}", units=1, settings={}, lane=lane, done={}) for lane, number in names
-    )
+    infos = [shard_info(f"{lane}.{number}", lane=lane) for lane, number in names]
     made = RunProgress()
-    fields: dict[str, Any] = {"run": "r", "plan": "p", "engine": "local", "workers": 1, "concurrency": 1}
-    made.apply(
-        events.RunStarted(**fields, shards=infos, lanes=LANES, bound_s=None, guards_library=True),
-        0.0,
-    )
+    made.apply(run_started(*infos, lanes=LANES), 0.0)
     for number, info in enumerate(infos):
         made.apply(events.ShardStarted(shard=info.id, incarnation=1, pid=number + 1, units=1, lane=info.lane), 0.0)
     for event in told:
@@ -58,13 +52,13 @@ def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
     )
     why, what = (line.plain for line in halted_lines(shown))
     assert why == "  lane kimi halted: its key was refused (HTTP 401)"
-    assert what == "    fix KIMI_KEY, then prealloc resume r"
+    assert what == "    fix KIMI_KEY, then prealloc resume run/"
     table = render_table(shown, 1.0).text(60)
     assert f"{why}\n{what}\n" in table
     line = lanes_line(shown, None, 1.0)
     assert line is not None
     assert line.plain == "  lanes  gpt 1 worker ≤51.2/s · 2 more"
-    told = "lane kimi halted: its key was refused (HTTP 401): fix KIMI_KEY, then prealloc resume r"
+    told = "lane kimi halted: its key was refused (HTTP 401): fix KIMI_KEY, then prealloc resume run/"
     written = io.StringIO()
     with PlainReporter(Console(file=written)) as plain:
         plain.progress = shown

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from run_events import attempt_ended, run_started, shard_info
 
 from examples import examples
 from prealloc.model import events
@@ -22,28 +23,9 @@ from prealloc.report.visible import value, visible
 
 
 def started(shards: int = 3, units: int = 4, **done: int) -> events.RunStarted:
-    infos = tuple(
-        events.ShardInfo(id=f"s{n}", units=units, settings={"n": n, "same": 1, "also": 2}, done=done)
-        for n in range(shards)
-    )
-    return events.RunStarted(
-        run="run/",
-        plan="p",
-        engine="inline",
-        shards=infos,
-        workers=shards,
-        concurrency=1,
-        bound_s=None,
-        guards_library=True,
-    )
-
-
-TIMES = {"started_at": 0.0, "queued_s": 0.0, "waiting_s": 0.0, "working_s": 1.0, "peak_rss": 0}
-
-
-def attempt(shard: str, task: str, status: Status = Status.OK, **other: object) -> events.AttemptEnded:
-    fields = {"type": "t", "repeat": 0, "attempt": 1, "outcome": True} | TIMES
-    return events.AttemptEnded(shard=shard, task=task, status=status, **(fields | other))  # type: ignore[arg-type]
+    settings = [{"n": n, "same": 1, "also": 2} for n in range(shards)]
+    infos = (shard_info(f"s{n}", units, settings=each, done=done) for n, each in enumerate(settings))
+    return run_started(*infos, workers=shards)
 
 
 def shard_story(shard: str, statuses: list[tuple[Status, bool | None]], retry: bool) -> list[events.Event]:
@@ -52,10 +34,10 @@ def shard_story(shard: str, statuses: list[tuple[Status, bool | None]], retry: b
         task = f"t{k}"
         story.append(events.AttemptStarted(shard=shard, task=task, repeat=0, attempt=1))
         if retry:
-            story.append(attempt(shard, task, Status.INFRA, outcome=False))
+            story.append(attempt_ended(shard, task, Status.INFRA, outcome=False))
             story.append(events.AttemptStarted(shard=shard, task=task, repeat=0, attempt=2))
         error = None if status is Status.OK else ErrorInfo(type="E", message=f"m{k % 2}")
-        story.append(attempt(shard, task, status, success=success, error=error, working_s=k + 0.5))
+        story.append(attempt_ended(shard, task, status, success=success, error=error, working_s=k + 0.5))
     return [*story, events.ShardEnded(shard=shard)]
 
 
@@ -100,11 +82,11 @@ def test_only_outcomes_count() -> None:
     progress = RunProgress()
     progress.apply(started(), 0.0)
     for task in ("a", "b", "c"):
-        progress.apply(attempt("s0", task, Status.INFRA, outcome=False), 1.0)
+        progress.apply(attempt_ended("s0", task, Status.INFRA, outcome=False), 1.0)
     assert (progress.total.decided, progress.total.retries) == (0, 0)
     progress.apply(events.AttemptStarted(shard="s0", task="a", repeat=0, attempt=2), 2.0)
-    progress.apply(attempt("s0", "a", Status.OK), 3.0)
-    progress.apply(attempt("s0", "b", Status.OK), 3.0)
+    progress.apply(attempt_ended("s0", "a", Status.OK), 3.0)
+    progress.apply(attempt_ended("s0", "b", Status.OK), 3.0)
     assert (progress.total.decided, progress.total.retries, progress.shards["s0"].retries) == (2, 2, 2)
 
 
@@ -121,11 +103,11 @@ def test_success_is_of_decided_units() -> None:
     """Nobody says: no rate, ok is no success. Then: of those that say, and those that ended otherwise than ok."""
     progress = RunProgress()
     progress.apply(started(), 0.0)
-    progress.apply(attempt("s0", "a"), 1.0)
-    progress.apply(attempt("s0", "b", Status.FAILED), 1.0)
-    progress.apply(attempt("s0", "c", Status.INFRA), 1.0)
+    progress.apply(attempt_ended("s0", "a"), 1.0)
+    progress.apply(attempt_ended("s0", "b", Status.FAILED), 1.0)
+    progress.apply(attempt_ended("s0", "c", Status.INFRA), 1.0)
     assert progress.success_rate(progress.total) is None
-    progress.apply(attempt("s0", "d", success=True), 1.0)
+    progress.apply(attempt_ended("s0", "d", success=True), 1.0)
     assert progress.success_rate(progress.total) == 0.5
     assert (progress.total.success.decided, progress.total.success.unknown) == (3, 1)
 
@@ -136,9 +118,9 @@ def test_the_rate_goes_on_from_earlier_sessions_by_first_outcomes() -> None:
     shard = events.ShardInfo(id="s0", units=4, settings={}, done={"ok": 2}, success=before)
     progress = RunProgress()
     progress.apply(replace(started(), shards=(shard,)), 0.0)
-    progress.apply(attempt("s0", "again", success=True, first=False), 1.0)
+    progress.apply(attempt_ended("s0", "again", success=True, first=False), 1.0)
     assert (progress.total.success.successes, progress.total.success.rated) == (1, 3)
-    progress.apply(attempt("s0", "new", success=True), 1.0)
+    progress.apply(attempt_ended("s0", "new", success=True), 1.0)
     assert progress.success_rate(progress.shards["s0"]) == 0.5
 
 
@@ -319,7 +301,7 @@ def _under_way(*began_s: float, ended: float = 8, typical_s: float = 30.0) -> Ru
         for number in range(int(ended)):
             task = f"t{number}"
             told.append((number / 8, events.AttemptStarted(shard=name, task=task, repeat=0, attempt=1)))
-            told.append((number / 8 + typical_s, attempt(name, task, working_s=typical_s)))
+            told.append((number / 8 + typical_s, attempt_ended(name, task, working_s=typical_s)))
         told.append((at_s, events.AttemptStarted(shard=name, task="last", repeat=0, attempt=1)))
     for now_s, event in sorted(told, key=lambda each: each[0]):
         progress.apply(event, now_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from run_events import attempt_line
 
 from prealloc.errors import OptionsError
 from prealloc.model.answers import Setup
@@ -20,7 +21,6 @@ from prealloc.statistics.difference import unpaired
 from prealloc.statistics.normal import z_of
 from prealloc.statistics.rate import wilson
 from prealloc.store.fold import Outcome
-from prealloc.store.journal import AttemptLine
 from prealloc.store.later import Rerun
 from prealloc.store.results import aggregate, tabulate
 from prealloc.store.results_row import percentile
@@ -258,11 +258,7 @@ def test_what_ran_again_or_was_tried_again_is_told_apart_from_the_rest() -> None
     """Units with another latest outcome, and those that infrastructure has cost a try, by hand."""
 
     def ended(attempt: int, success: bool | None = None, status: Status = Status.OK) -> Outcome:
-        line = AttemptLine(
-            shard="s0", task="t", repeat=0, attempt=attempt, status=status, started_at=0.0, queued_s=0.0, waiting_s=0.0,
-            working_s=1.0, peak_rss=0, success=success,
-        )  # fmt: skip
-        return Outcome(line, Path("journal"), attempt, 1)
+        return Outcome(attempt_line(status=status, attempt=attempt, success=success), Path("journal"), attempt, 1)
 
     first_try, second_try, failed = ended(1, True), ended(2, True), ended(1, status=Status.FAILED)
     crashed = ended(3, status=Status.CRASHED)

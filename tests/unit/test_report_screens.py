@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+from run_events import attempt_ended, run_started, shard_info
 
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
@@ -35,30 +36,17 @@ STATUSES = [Status.OK] * 6 + [Status.FAILED, Status.OK, Status.TIMEOUT, Status.I
 def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]:
     """A run with everything in it: done, failing, lost, running and waiting shards, notes and memory."""
     infos = tuple(
-        events.ShardInfo(
-            id=f"gpt-{'4o' if n % 2 else 'mini'}.easy.{n:03}",
-            units=units,
+        shard_info(
+            f"gpt-{'4o' if n % 2 else 'mini'}.easy.{n:03}",
+            units,
             settings={"model": "gpt-4o" if n % 2 else "gpt-mini", "difficulty": "easy", "temperature": 0},
             done={"ok": units, "failed": 0} if n == 0 else {},
             success=Successes(decided=units, successes=6, reported=True) if n == 0 else Successes(),
         )
         for n in range(shards)
     )
-    told: list[tuple[float, events.Event]] = [
-        (
-            0.0,
-            events.RunStarted(
-                run="runs/prompt-study-7",
-                plan="3f9a12cdbeef",
-                engine="local",
-                shards=infos,
-                workers=4,
-                concurrency=2,
-                bound_s=12_000.0,
-                guards_library=True,
-            ),
-        )
-    ]
+    begun = run_started(*infos, run="runs/prompt-study-7", plan="3f9a12cdbeef", workers=4, concurrency=2, bound_s=12e3)
+    told: list[tuple[float, events.Event]] = [(0.0, begun)]
     for n, info in enumerate(infos[1:6], start=1):
         told.append((0.5, events.ShardStarted(shard=info.id, incarnation=1, pid=100 + n, units=units)))
         for k in range(units if n == 1 else units - n):
@@ -67,24 +55,18 @@ def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]
             ok = status is Status.OK
             unit = {"shard": info.id, "task": f"task_{k:03}", "repeat": 0, "attempt": 1}
             told.append((at_s - 0.5, events.AttemptStarted(**unit)))
-            told.append(
-                (
-                    at_s,
-                    events.AttemptEnded(
-                        **unit,
-                        type=("tool_use", "multi_step")[k % 2],
-                        status=status,
-                        outcome=not (status is Status.INFRA and k % 2),
-                        started_at=at_s,
-                        queued_s=0.0,
-                        peak_rss=0,
-                        working_s=0.5 + k + n / 8,
-                        waiting_s=0.25,
-                        success=k % 3 != 0 if ok else None,
-                        error=None if ok else ErrorInfo(type="ValueError", message=f"\nno {status}\nmore"),
-                    ),
-                )
+            attempt = attempt_ended(
+                **unit,
+                type=("tool_use", "multi_step")[k % 2],
+                status=status,
+                outcome=not (status is Status.INFRA and k % 2),
+                started_at=at_s,
+                working_s=0.5 + k + n / 8,
+                waiting_s=0.25,
+                success=k % 3 != 0 if ok else None,
+                error=None if ok else ErrorInfo(type="ValueError", message=f"\nno {status}\nmore"),
             )
+            told.append((at_s, attempt))
             if status is Status.INFRA and k % 2:
                 told.append((at_s + 0.25, events.AttemptStarted(**unit | {"attempt": 2})))
         told.append((12.0, events.AttemptStarted(shard=info.id, task="task_009", repeat=0, attempt=1)))
@@ -193,7 +175,7 @@ def test_names_stay_different_and_settings_that_they_say_are_not_repeated() -> N
 
     def table(width: int, *, named: str) -> str:
         shards = tuple(
-            events.ShardInfo(id=f"{model}.baseline-and-more.0{n}", units=2, settings={"model": model + named}, done={})
+            shard_info(f"{model}.baseline-and-more.0{n}", 2, settings={"model": model + named})
             for model in models
             for n in range(2)
         )
@@ -268,41 +250,15 @@ HOSTILE = "[red]x[/red]\x1b[31m\r\u202e\x9b2J\udcff[link=http://a]"
 
 
 def hostile_run() -> RunProgress:
-    info = events.ShardInfo(id="s[bold]\x1b]0;t\x07", units=2, settings={HOSTILE: HOSTILE}, done={})
-    progress = RunProgress()
-    progress.apply(
-        events.RunStarted(
-            run=HOSTILE,
-            plan=HOSTILE,
-            engine=HOSTILE,
-            shards=(info,),
-            workers=1,
-            concurrency=1,
-            bound_s=None,
-            guards_library=False,
-        ),
-        0.0,
+    info = shard_info("s[bold]\x1b]0;t\x07", 2, settings={HOSTILE: HOSTILE})
+    error = ErrorInfo(type=HOSTILE, message=HOSTILE)
+    return folded(
+        [
+            (0.0, run_started(info, run=HOSTILE, plan=HOSTILE, engine=HOSTILE, guards_library=False)),
+            (1.0, events.Note(text=HOSTILE)),
+            (1.0, attempt_ended(info.id, HOSTILE, Status.FAILED, type=HOSTILE, error=error)),
+        ]
     )
-    progress.apply(events.Note(text=HOSTILE), 1.0)
-    progress.apply(
-        events.AttemptEnded(
-            shard=info.id,
-            task=HOSTILE,
-            type=HOSTILE,
-            repeat=0,
-            attempt=1,
-            status=Status.FAILED,
-            outcome=True,
-            started_at=0.0,
-            queued_s=0.0,
-            peak_rss=0,
-            working_s=1.0,
-            waiting_s=0.0,
-            error=ErrorInfo(type=HOSTILE, message=HOSTILE),
-        ),
-        1.0,
-    )
-    return progress
 
 
 def test_no_foreign_text_reaches_the_terminal_raw() -> None:
@@ -598,9 +554,7 @@ def test_quiet_speaks_only_if_something_is_wrong() -> None:
             for _, event in script():
                 quiet.handle(event)
             end = ended(folded(script()))
-            quiet.handle(
-                events.RunEnded(**{name: getattr(end, name) for name in end.__struct_fields__} | {"exit_code": code})
-            )
+            quiet.handle(replace(end, exit_code=code))
         assert len(errors.getvalue().splitlines()) == lines
 
 

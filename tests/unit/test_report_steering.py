@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from run_events import run_started, shard_info
+
 from prealloc.model import events
 from prealloc.report.plain import progress_line, start_line, steered_line
 from prealloc.report.progress import RunProgress, State
@@ -10,19 +12,11 @@ from prealloc.report.table import render_table, stopping_line
 
 def started() -> events.RunStarted:
     """Three shards of ten units: half of the first is asked for, of the second nothing, and all of the last is done."""
-    return events.RunStarted(
-        run="run",
-        plan="3f9a",
-        engine="local",
-        shards=(
-            events.ShardInfo(id="a.00", units=10, settings={}, done={"ok": 1}, not_asked=5),
-            events.ShardInfo(id="b.00", units=10, settings={}, done={}, not_asked=10),
-            events.ShardInfo(id="c.00", units=10, settings={}, done={"ok": 10}, not_asked=0),
-        ),
+    return run_started(
+        shard_info("a.00", 10, done={"ok": 1}, not_asked=5),
+        shard_info("b.00", 10, not_asked=10),
+        shard_info("c.00", 10, done={"ok": 10}),
         workers=2,
-        concurrency=1,
-        bound_s=None,
-        guards_library=True,
     )
 
 
@@ -44,7 +38,7 @@ def test_only_what_is_asked_for_is_counted() -> None:
     assert "1/5" in table(progress)
     assert "b.00" not in table(progress)
     assert "more:" not in table(progress, height=9)
-    assert start_line(started()) == "run  plan 3f9a  local  3 shards  15 of 30 units  2 workers x 1"
+    assert start_line(started()) == "run/  plan p  local  3 shards  15 of 30 units  2 workers x 1"
 
 
 def test_a_pause_is_shown() -> None:

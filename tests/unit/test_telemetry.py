@@ -8,19 +8,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from run_events import attempt_ended, run_started, shard_info
 
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import (
-    AttemptEnded,
     AttemptStarted,
     MemorySampled,
-    RunStarted,
-    ShardInfo,
     ShardStarted,
     WorkerGone,
 )
 from prealloc.model.lane import LaneFigures
-from prealloc.model.outcome import Status
 from prealloc.store.telemetry import Telemetry, merged, read_running, read_samples
 from prealloc.testing import FakeClock
 
@@ -37,12 +34,7 @@ class Written:
         self.telemetry = Telemetry(
             self.paths, session, lambda: {"k": self.lane, "idle": LaneFigures()}, most_lines=MOST, now=self.clock
         )
-        info = ShardInfo(id="s", units=10, settings={}, done={"ok": 2})
-        self.telemetry.note(
-            RunStarted(
-                run="", plan="", engine="", shards=(info,), workers=1, concurrency=1, bound_s=None, guards_library=True
-            )
-        )
+        self.telemetry.note(run_started(shard_info("s", 10, done={"ok": 2})))
         self.telemetry.note(ShardStarted(shard="s", incarnation=1, pid=7, units=8))
 
     def step(self, turns: int = 1, workers: int = 10) -> None:
@@ -56,10 +48,7 @@ class Written:
         self.telemetry.note(AttemptStarted(shard="s", task=task, repeat=0, attempt=1))
 
     def end(self, task: str) -> None:
-        times = {"started_at": 0.0, "queued_s": 0.0, "waiting_s": 0.0, "working_s": 1.0, "peak_rss": 0}
-        self.telemetry.note(
-            AttemptEnded(shard="s", task=task, repeat=0, attempt=1, status=Status.OK, type="", outcome=True, **times)
-        )
+        self.telemetry.note(attempt_ended("s", task))
 
 
 def test_it_stays_small_and_loses_no_count(tmp_path: Path) -> None:
