@@ -52,6 +52,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; the command line wins.", metavar="FILE")
 ]
 
+LibraryArgument = Annotated[
+    Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
+]
 DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from prealloc.model.options import OneOf, Option, Share, Text, Whole
+from prealloc.model.comparison import CompareOptions
+from prealloc.model.options import OneOf, Option, Text, Whole, options_of
 
 DetailsOf = Literal["not-ok", "all", "none"]
 MOST_ROWS = 1_000_000
@@ -22,10 +23,8 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Annotated[
         str | None, Option(Text("VALUE"), "The value that the others are compared with.", unset="the first")
     ] = None
-    margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
-    scores: Annotated[
-        str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
-    ] = None
+    margin: Annotated[float | None, options_of(CompareOptions)["margin"]] = None
+    scores: Annotated[str | None, options_of(CompareOptions)["scores"]] = None
     rows: Annotated[
         int, Option(Whole(1, MOST_ROWS), "Most units to list: all that are not ok first, then a sample.")
     ] = 200_000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import msgspec
 
 from prealloc.model.comparison import CompareOptions, OutcomeOf
-from prealloc.model.options import Names, OneOf, Option, Share, Text, Whole, options_of
+from prealloc.model.options import Names, Option, Share, Text, Whole, options_of
 
 TASK = "task"
 """What the sample is made of, unless tasks come in groups."""
@@ -30,9 +30,7 @@ class ResultsOptions(msgspec.Struct, frozen=True, kw_only=True):
         Option(Text("COLUMN"), "Sort by this column, the largest first; -COLUMN: the smallest.", unset="the keys"),
     ] = None
     top: Annotated[int | None, Option(Whole(1, MOST_ROWS), "Only the first N rows.", unset="all")] = None
-    outcome: Annotated[
-        OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Which outcome counts of units that ran again after a final one.")
-    ] = "first"
+    outcome: Annotated[OutcomeOf, options_of(CompareOptions)["outcome"]] = "first"
     level: Annotated[float, Option(Share(), "Confidence: how often an interval holds the true rate.")] = 0.95
     cluster: Annotated[
         str, Option(Text("KEY"), "What counts as one observation: a task, or all tasks with the same value of this.")
