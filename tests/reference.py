@@ -22,7 +22,7 @@ import typer
 
 import prealloc
 from prealloc import testing
-from prealloc.cli.app import app
+from prealloc.cli.app import app_of
 from prealloc.cli.options import in_flags
 from prealloc.errors import CannotGoOn, InputError
 from prealloc.model.comparison import CompareOptions
@@ -93,7 +93,7 @@ def pages() -> dict[Path, str]:
 
 
 def _commands() -> str:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(app_of())
     found = list(_leaves(root, root.context_class(root, info_name="prealloc", terminal_width=_WIDTH)))
     rows = [f"| [`{path}`](#{path.replace(' ', '-')}) | {about.splitlines()[0]} |" for path, about, _ in found]
     parts = [_COMMANDS + "\n".join(["| command | |", "| --- | --- |", *rows]) + "\n"]
