@@ -20,6 +20,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from prealloc._version import __version__
+from prealloc.engines.base import ShardJob
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import AGAIN_S
 from prealloc.engines.hosts.ship import module_digest
@@ -167,7 +169,7 @@ class Host:
             self._bench.checked += 1
             await self._bench.begin.wait()
             digest = module_digest(message.worker, message.import_path)
-            await self._say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
+            await self._say(wire.Ready(notes=(), unset=(), digest=digest))
         elif isinstance(message, wire.Open):
             self._bench.opened += 1
             self._session = message.session
@@ -180,11 +182,11 @@ class Host:
         elif isinstance(message, wire.Bye | wire.Gone):
             return False
         while self._waiting and self._waiting[0].job in self._files:
-            job = wire.Job.unpacked(self._files.pop(self._waiting.popleft().job))
+            job = wire.unpack_job(self._files.pop(self._waiting.popleft().job))
             self._start(job)
         return True
 
-    def _start(self, job: wire.Job) -> None:
+    def _start(self, job: ShardJob) -> None:
         bench = self._bench
         bench.jobs += 1
         self.running += 1
@@ -195,7 +197,7 @@ class Host:
         elif bench.scenario.decide:
             self._tasks.append(asyncio.create_task(self._decide(job)))
 
-    async def _decide(self, job: wire.Job) -> None:
+    async def _decide(self, job: ShardJob) -> None:
         """All its units end, one after the other, as a worker's would: lines, acknowledgements, the job's end."""
         bench, scenario = self._bench, self._bench.scenario
         file = f"{job.manifest.id}.{self._session:04}.{job.number % 9000 + 1:04}.jsonl"
@@ -215,7 +217,7 @@ class Host:
             await self._wait_for_acks()
         bench.acked += count
         bench.last_ack = time.monotonic()
-        await self._say(wire.Ended(job.number, wire.Held()))
+        await self._say(wire.Told((JobEnded(job=job.number, shard=job.shard),)))
         self.running -= 1
         await self._tell()
 
@@ -223,7 +225,7 @@ class Host:
         self._moved.clear()
         await self._moved.wait()
 
-    async def _ask(self, job: wire.Job) -> None:
+    async def _ask(self, job: ShardJob) -> None:
         """Turns of a lane, at a steady pace."""
         scenario = self._bench.scenario
         pause_s = scenario.hosts * scenario.room / scenario.asks_per_s
@@ -260,7 +262,7 @@ class Host:
         await self._connection.send(raw)
 
 
-def line(host: str, job: wire.Job, order: Any, size: int) -> bytes:
+def line(host: str, job: ShardJob, order: Any, size: int) -> bytes:
     """The ending of a unit, of about so many bytes."""
     ended = AttemptLine(
         shard=job.manifest.id,

@@ -53,7 +53,7 @@ from prealloc.model.plan_spec import PlanSpec as PlanSpec
 from prealloc.model.policy import RunPolicy as RunPolicy
 from prealloc.model.size import Sizes as Sizes
 from prealloc.model.task import LightweightTask as LightweightTask
-from prealloc.report.choose import reporter as reporter
+from prealloc.report.reporter import reporter as reporter
 from prealloc.report_file import write_report as write_report
 from prealloc.settings import load_config as load_config
 from prealloc.store.comparison import Comparison as Comparison

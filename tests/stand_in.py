@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prealloc.engines.hosts.providers.client import Gone, News, ProviderProcess, Started
+from prealloc.engines.hosts.providers.client import ProviderProcess
+from prealloc.engines.hosts.providers.messages import Gone, News, Started
 
 WITHIN_S = 180.0
 """Engines need seconds of a processor to start something, and may have to share it."""

@@ -14,6 +14,7 @@ import msgspec
 from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.base import RunSetup
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
+from prealloc.engines.handover import Units
 from prealloc.errors import Mistake, OptionsError, RunFolderError, gathered
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
@@ -199,9 +200,9 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
         setup = msgspec.structs.replace(setup, cleanup=run.file.cleanup)
         job = _job(place, tried.unit, run.policy, state.attempts)
         due = [due for due in before.due if due.unit == tried.unit]
-        line = debug_unit(
-            msgspec.structs.replace(job, due=due, timeouts=run.timeouts(tried.unit.shard)), setup, tried.function
-        )
+        units = job.units._replace(due=tuple(due))
+        job = msgspec.structs.replace(job, units=units, timeouts=run.timeouts(tried.unit.shard))
+        line = debug_unit(job, setup, tried.function)
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     return with_result(line)
 
@@ -230,8 +231,7 @@ def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob
         manifest=manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in tasks],
-        orders=(only_order(position, unit.repeat, attempts + 1, policy.retries),),
-        deaths={},
+        units=Units((only_order(position, unit.repeat, attempts + 1, policy.retries),)),
         copies=place.copies(unit.shard),
         planned=tasks,
     )

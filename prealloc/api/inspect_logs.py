@@ -25,7 +25,7 @@ from prealloc.model.usage import Tokens
 from prealloc.store.fold import Tried, tries_in
 from prealloc.store.results import aggregate
 from prealloc.store.results_row import ResultsRow
-from prealloc.store.unit_outcome import success_of
+from prealloc.store.unit_outcome import judged
 
 SUCCESS, SCORE = "success", "score"
 
@@ -127,7 +127,7 @@ def _sample(each: Located, ended: Attempt, epoch: int, earlier: Sequence[Attempt
     from inspect_ai.scorer import Score
 
     unit = each.unit
-    success = success_of(unit.first_status, unit.first_success)
+    success = judged(unit).rated
     said = None if ended.error is None else f"{ended.status}: {ended.error.type}: {ended.error.message}"
     scores = {}
     if success is not None:

@@ -25,8 +25,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
-from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import Home, clusters
+from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.keys import KEYS, SETTINGS_PREFIX
@@ -34,7 +33,7 @@ from prealloc.store.lane_log import read_notes
 from prealloc.store.results import Results, aggregate, tabulate
 from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
-from prealloc.store.task_grid import task_grid, value_of
+from prealloc.store.task_grid import task_grid
 from prealloc.store.telemetry import read_samples
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -79,12 +78,7 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(
-            members,
-            lambda member: EndedUnit(member.unit.status, member.unit.error),
-            keys,
-            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
-        ),
+        clusters=clusters(members, keys),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
@@ -183,7 +177,7 @@ def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
 
 
 def _getter(name: str) -> Callable[[Member], Any]:
-    return lambda member: value_of(member, name)
+    return lambda member: member.value(name)
 
 
 def _with_cell(member: Member) -> UnitOutcome:
@@ -202,7 +196,7 @@ def _compared(
         return None, "no result says success, so nothing can be compared"
     baseline = asked.baseline
     if baseline is None:
-        first = next((value for member in members if (value := value_of(member, factor)) is not None), None)
+        first = next((value for member in members if (value := member.value(factor)) is not None), None)
         baseline = first if first is None or isinstance(first, str) else canonical(first)
     options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
     every = compare_members(members, options)
@@ -218,7 +212,7 @@ def _others(factors: Iterable[str], factor: str | None) -> list[str]:
 
 def _values(members: Sequence[Member], name: str) -> int:
     is_type = name == TYPE and not any(TYPE in member.cell for member in members)
-    return len({canonical(member.unit.type if is_type else value_of(member, name)) for member in members})
+    return len({canonical(member.unit.type if is_type else member.value(name)) for member in members})
 
 
 def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:

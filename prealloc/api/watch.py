@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,6 @@ from prealloc.engines.registry import facts_of
 from prealloc.engines.session import resume_command, shard_infos, summarise
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import ExperimentPaths, RunPaths
-from prealloc.model.document import UNREADABLE
 from prealloc.model.events import (
     AttemptEnded,
     AttemptStarted,
@@ -54,16 +52,13 @@ from prealloc.store.journal import (
     WorkerStarted,
     last_session,
 )
-from prealloc.store.lane_log import LaneNote
+from prealloc.store.lane_log import notes
 from prealloc.store.run_folder import OpenRun
-from prealloc.store.tail import JournalTail, LinesTail
-from prealloc.store.telemetry import Sample, read_running
+from prealloc.store.tail import JournalTail, LinesTail, decoded
+from prealloc.store.telemetry import read_running, samples
 
 MOST_WORKERS = 64
 """Shown as those that may run at once, until the run says how many."""
-
-_samples = msgspec.json.Decoder(Sample)
-_notes = msgspec.json.Decoder(LaneNote)
 
 
 class Then(NamedTuple):
@@ -212,14 +207,14 @@ class RunWatch:
         first, self._pending = self._pending, []
         for content in (*first, *(told.content for told in self._tail.new())):
             yield from self._of_the_journal(content)
-        for sample in _decoded(_samples, self._samples.new()):
+        for sample in decoded(samples, self._samples.new()):
             if sample.session == self._session and sample.master:
                 memory = MemorySampled(master=sample.master, workers={"": sample.workers}, other=sample.other)
                 yield Then(sample.at, memory)
         for tail in self._notes:
-            for note in _decoded(_notes, tail.new()):
+            for note in decoded(notes, tail.new()):
                 if note.session == self._session:
-                    yield Then(note.at, _of_the_lane(note))
+                    yield Then(note.at, note.told())
 
     def _of_the_journal(self, content: AttemptLine | AnyRecord) -> Iterator[Then]:
         if isinstance(content, AttemptLine):
@@ -242,7 +237,7 @@ class RunWatch:
     def _ended_attempt(self, line: AttemptLine) -> Iterator[Then]:
         if line.late or line.reused is not None:
             return
-        unit = Unit(line.shard, line.task, line.repeat)
+        unit = line.unit
         self._known[line.shard, line.task, line.repeat] = line.attempt
         event = AttemptEnded.of(line, self._type(line.shard, line.task))
         # Another lane may take what one could not serve: that is known when it does, or at the end.
@@ -386,18 +381,3 @@ def _as_row(name: str, began: RunStarted) -> ShardInfo:
         success.add(shard.success)
     units = sum(shard.units - shard.not_asked for shard in began.shards)
     return ShardInfo(id=name, units=units, settings={}, done=dict(done), success=success)
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], lines: Iterable[bytes]) -> Iterator[Any]:
-    for line in lines:
-        with contextlib.suppress(*UNREADABLE):
-            yield decoder.decode(line)
-
-
-def _of_the_lane(note: LaneNote) -> Event:
-    if note.event == "lane_changed":
-        window_s = note.window_s or 1.0
-        return LaneChanged(lane=note.lane, limit=note.limit or 0.0, window_s=window_s, reason=note.reason)
-    if note.event == "lane_paused":
-        return LanePaused(lane=note.lane, wait_s=note.wait_s or 0.0, http_status=note.http_status)
-    return LaneHalted(lane=note.lane, reason=note.reason, hint=note.hint)

@@ -46,7 +46,7 @@ def ctl(
     if json:
         print_json(course)
         return
-    from prealloc.report.course_view import render_course
+    from prealloc.report.status_view import render_course
 
     render_course(course, str(run)).print()
     for note in course.notes:

@@ -50,7 +50,7 @@ def debug(
     if json:
         print_json(done)
     else:
-        from prealloc.report.debug_view import render_debugged
+        from prealloc.report.unit_view import render_debugged
 
         note = f"recorded in {run}" if done.recorded else "not recorded"
         sys.stdout.write("\n")

@@ -243,7 +243,7 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     beside = None
     if run is not None:
         from prealloc.api.runs import longest_s
-        from prealloc.report.run_view import render_run
+        from prealloc.report.plan_view import render_run
 
         beside = render_run(run.file, longest_s(run.paths.root))
     _show_plan(read, outlook, beside)

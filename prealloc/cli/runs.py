@@ -200,7 +200,7 @@ def status(
 
 def _follow(work: Callable[[Observer], RunEnded], quiet: bool, json: bool) -> None:
     """Does the work under a reporter, and ends with its exit code."""
-    from prealloc.report.choose import reporter
+    from prealloc.report.reporter import reporter
 
     shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
     summary: list[RunEnded] = []

@@ -42,7 +42,7 @@ def watch(run: Path, *, json: bool) -> int | None:
 
 
 def _follow(watched: Watch, *, json: bool) -> int | None:
-    from prealloc.report.choose import reporter
+    from prealloc.report.reporter import reporter
 
     clock = _Clock()
     shown = reporter(json=json, clock=clock)

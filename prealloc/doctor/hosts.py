@@ -12,7 +12,7 @@ from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.options import own_options
 from prealloc.engines.hosts.providers.base import PROVIDERS, provider_class
 from prealloc.engines.hosts.providers.client import ProviderProcess
-from prealloc.engines.hosts.seen import Seen
+from prealloc.engines.hosts.roster import Seen
 from prealloc.errors import PreallocError
 from prealloc.model.policy import EngineOptions
 from prealloc.model.words import size
@@ -38,7 +38,7 @@ def check_hosts(
             return [refused("host", error), *_of_the_engine(name, options)]
         took_s = time.monotonic() - began
         found.append(ok("host", f"{seen.name} on {seen.machine} was here after {took_s:.1f} s ({seen.handle or name})"))
-        found += _of_the_host(seen)
+        found += _of_the_host(seen, engine.address)
         found.append(ok("worker", "; ".join([f"{worker} is imported there", *checked.notes])))
         found += [
             problem("key", f"{each} is not set there", f"add ‹pass_env› {each}, or set it on the hosts")
@@ -52,8 +52,8 @@ def check_hosts(
     return [*found, *_of_the_engine(name, options)]
 
 
-def _of_the_host(seen: Seen) -> Iterator[Finding]:
-    told = f"{seen.address}, {seen.rtt_s * 1000:.1f} ms there and back"
+def _of_the_host(seen: Seen, address: str) -> Iterator[Finding]:
+    told = f"{address}, {seen.rtt_s * 1000:.1f} ms there and back"
     if seen.rtt_s > SLOW_S:
         hint = "give lanes limits per minute rather than per second, or run the master nearer to the hosts"
         yield warning("link", told, hint)

@@ -15,7 +15,8 @@ import msgspec
 
 from prealloc.doctor.finding import Finding, ok, problem, refused, warning
 from prealloc.engines.base import WorkerCheck
-from prealloc.engines.launch import Born, Died, Launcher
+from prealloc.engines.fork_messages import Born, Died
+from prealloc.engines.launch import Launcher
 from prealloc.engines.local import make_launcher
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.errors import JournalError, PreallocError

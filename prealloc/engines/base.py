@@ -10,19 +10,19 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from prealloc.engines.handover import Key
+from prealloc.engines.admission import default_workers
+from prealloc.engines.handover import Units
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import Turns
-from prealloc.model.events import Event
+from prealloc.model.events import Event, ShardStarted, WorkerGone
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.store.fold import Due
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal import JournalWriter, WorkerEnded, WorkerStarted
 from prealloc.store.slices import Slice
-from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.job import Key, UnitOrder, WorkerJob
 
 _TICK_S = 0.1
 
@@ -73,6 +73,19 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: str | None = None
     """`module:function`, called for attempts whose process was killed before they could clean up."""
 
+    def worker_begins(self, job: ShardJob, incarnation: int, pid: int, units: int) -> ShardStarted:
+        """Writes down that a worker of a job runs. Gives the event."""
+        facts: dict[str, Any] = {"shard": job.shard, "incarnation": incarnation, "pid": pid, "units": units}
+        facts |= {"lane": job.lane, "host": self.host}
+        self.journal.append(WorkerStarted(**facts, started_at=time.time()))
+        return ShardStarted(**facts)
+
+    def worker_ended(self, job: ShardJob, incarnation: int, pid: int, lost: str | None) -> WorkerGone:
+        """Writes down that it is gone, and why if that was not its own end. Gives the event."""
+        ended = WorkerEnded(shard=job.shard, incarnation=incarnation, ended_at=time.time(), lost=lost)
+        self.journal.append(ended)
+        return WorkerGone(shard=job.shard, pid=pid, host=self.host)
+
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be run of one shard. Its tasks are read when they are needed, and not held in between.
@@ -89,14 +102,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """The run's, with the concurrency that the shard's lane leaves it."""
     ids: Sequence[tuple[str, str]]
     """(id, type) by position in the shard."""
-    orders: tuple[UnitOrder, ...]
-    """The units without a final outcome."""
-    deaths: Mapping[Key, int]
-    """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
-    alone: frozenset[Key] = frozenset()
-    """Units that ran in a worker when it died: each runs alone."""
-    due: Sequence[Due] = ()
-    """What earlier sessions have left to clean up, before anything runs."""
+    units: Units
+    """Those without a final outcome."""
     timeouts: Mapping[int, float] = {}
     """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None
@@ -109,6 +116,14 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def unit(self, key: Key) -> dict[str, Any]:
+        """How the journal and the events name a unit."""
+        return {"shard": self.shard, "task": self.ids[key[0]][0], "repeat": key[1]}
+
+    def type_of(self, key: Key) -> str:
+        """Of its task."""
+        return self.ids[key[0]][1]
 
     def timeout_s(self, position: int) -> float | None:
         """What an attempt at this task may work."""
@@ -206,7 +221,10 @@ class WorkerCheck(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs shards. One thread calls it; `wait` is where its work is done."""
+    """Runs shards. One thread calls it; `wait` is where its work is done.
+
+    What has a body here suits an engine on this machine whose jobs keep their units.
+    """
 
     name: str
     """What run.json calls it: `resume` makes an engine of this name, unless it is given one."""
@@ -222,11 +240,11 @@ class Engine(Protocol):
 
     def most_jobs(self, shards: int, slice_bytes: int) -> int:
         """How many jobs of these shards it runs at once by default. `slice_bytes` is the size of the largest slice."""
-        ...
+        return default_workers(shards, slice_bytes)
 
     def allowed(self, jobs: int) -> tuple[int, str | None]:
         """How many of these jobs the system allows at once; if that is fewer, also a sentence that says so."""
-        ...
+        return jobs, None
 
     def room(self) -> Room:
         """How many more jobs it takes now, as far as it is about memory, or places to run them."""
@@ -238,7 +256,7 @@ class Engine(Protocol):
 
     def unbegun(self) -> Mapping[int, int]:
         """By job: the units that have not begun, and that it may hand back."""
-        ...
+        return {}
 
     def hand_back(self, job: int, units: int) -> None:
         """Asks a job for this number of units that have not begun, the last ones. It answers with UnitsReturned.
@@ -246,7 +264,6 @@ class Engine(Protocol):
         The answer may hold fewer units, or none, and may never come: a worker that hangs gives nothing back. JobEnded
         comes in any case.
         """
-        ...
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """What has happened, as soon as something has, or nothing after the timeout. At the end of each job: JobEnded.

@@ -23,31 +23,26 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
-from prealloc.engines.children import Children
+from prealloc.engines.children import ProcessEngine
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
-from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
-from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
-from prealloc.engines.memory_watch import MemoryWatch
-from prealloc.engines.refusals import Refusals
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable
-from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
+from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown, size
-from prealloc.processes.cgroups import OomKills
 from prealloc.processes.tree import identify
 from prealloc.store.build import write_rest
-from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
+from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter
 from prealloc.store.run_folder import MANIFEST
 from prealloc.worker.function import unset
 
@@ -63,7 +58,7 @@ OF_EARLIER_ONES, OF_THIS_SESSION = 1, 2
 _EXAMPLE = "write it like: python my_runner.py --manifest {manifest}"
 
 
-class CommandEngine:
+class CommandEngine(ProcessEngine["_CommandShard"]):
     """Runs shards by an outside program."""
 
     name = "command"
@@ -79,13 +74,12 @@ class CommandEngine:
     )
 
     def __init__(self) -> None:
-        self._launcher = ForkServerLauncher()
-        self._programs: Children[_CommandShard] = Children(self._launcher)
+        self._server = ForkServerLauncher()
+        super().__init__(self._server)
         self._programs_of: Counter[str] = Counter()
         """Programs so far, by shard."""
         self._waiting: list[_CommandShard] = []
         """Those that the system has refused a process."""
-        self._ended: list[Event] = []
         self._draining = self._stopped = self._halted = False
 
     def check(self, wanted: WorkerCheck) -> Checked:
@@ -104,78 +98,59 @@ class CommandEngine:
         return Checked(unset=unset(wanted.variables))
 
     def open(self, setup: RunSetup) -> None:
-        self._setup = setup
-        self._refusals = Refusals(setup.policy.start_s)
-        self._oom = OomKills()
-        self._admission = Admission(setup.slice_bytes)
-        limit = setup.policy.memory_bytes
-        self._memory = MemoryWatch(limit) if limit is not None else None
+        super().open(setup)
         with must_write(setup.paths.results):
             fault_point(Point.SESSION_FOLDERS)
             setup.paths.results.mkdir(exist_ok=True)
 
-    def most_jobs(self, shards: int, slice_bytes: int) -> int:
-        return default_workers(shards, slice_bytes)
-
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return within_open_files(jobs)
-
     def room(self) -> Room:
-        running = [shard.shard for shard in (*self._programs.all, *self._waiting)]
+        running = [shard.shard for shard in (*self._here, *self._waiting)]
         return Room(self._admission.room(running), self._admission.refusal(running))
 
     def launch(self, job: ShardJob) -> None:
         self._programs_of[job.shard] += 1
         shard = _CommandShard(job, OF_THIS_SESSION - 1 + self._programs_of[job.shard], self._setup)
-        self._ended += shard.take_in_what_is_left()
+        self._events += shard.take_in_what_is_left()
         self._start(shard)
 
     def _start(self, shard: _CommandShard) -> None:
         if self._draining or self._halted or not shard.open:
             self._end(shard)
             return
-        tag = self._programs.tag(shard)
+        tag = self._tag(shard)
         log = open_log(self._setup.paths.log(shard.shard))
         try:
             shard.log_from = os.fstat(log).st_size
             folder = _folder(self._setup.import_path)
-            self._launcher.execute(tag, shard.command(), shard.environment(), folder, log)
+            self._server.execute(tag, shard.command(), shard.environment(), folder, log)
         finally:
             os.close(log)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        if not self._ended:
-            self._launcher.wait(min(timeout_s, LOOK_S if self._memory is None else MEMORY_LOOK_S))
-            for shard, news in self._programs.news():
+        if not self._events:
+            self._server.wait(min(timeout_s, self._within(LOOK_S)))
+            for shard, news in self._news():
                 if isinstance(news, Born):
-                    self._ended.append(shard.born(news.pid))
+                    self._events.append(shard.born(news.pid))
                 elif isinstance(news, Refused):
                     self._waiting.append(shard)
-                    self._ended += self._refusals.met(news.reason, len(self._programs.living))
+                    self._events += self._refusals.met(news.reason, len(self._living))
                 else:
                     self._died(shard, news.status)
-            if self._draining or self._halted or self._refusals.ask_again(lambda: bool(self._programs.living)):
+            if self._draining or self._halted or self._refusals.ask_again(lambda: bool(self._living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)
-            for pid, shard in self._programs.living.items():
-                self._ended += shard.take_in()
+            for pid, shard in self._living.items():
+                self._events += shard.take_in()
                 if shard.unusable or shard.overdue:
                     self._terminate(
                         pid, shard, shard.unusable or f"no result within the timeout of {shard.timeout_s:g} s"
                     )
-            for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
-                shard = self._programs.living[pid]
+            for pid, shard, held in self._over_memory():
                 shard.killed_for = f"it and its child processes held {size(held)}, more than the memory limit"
                 self._launcher.kill(pid, now=True)
-        events, self._ended = self._ended, []
-        return events
-
-    def unbegun(self) -> Mapping[int, int]:
-        return {}
-
-    def hand_back(self, job: int, units: int) -> None:
-        """A program cannot be told to leave units to another one."""
+        return self._take_events()
 
     def halt(self, lane: str | None) -> None:
         """What runs may end: a program cannot be told to start nothing more."""
@@ -186,25 +161,22 @@ class CommandEngine:
 
     def drain(self) -> None:
         self._draining = True
-        for shard in self._programs.living.values():
+        for shard in self._living.values():
             shard.deadline = time.monotonic() + self._setup.policy.drain_s
             shard.killed_for = "the run was stopped"
 
     def stop(self) -> None:
         self._draining = True
         again, self._stopped = self._stopped, True
-        for pid, shard in self._programs.living.items():
+        for pid, shard in self._living.items():
             shard.killed_for = "the run was stopped"
             if again:
                 self._launcher.kill(pid, now=True)
             else:
                 self._terminate(pid, shard, shard.killed_for)
 
-    def memory(self) -> Mapping[str, int]:
-        return self._admission.look(self._programs.memory())
-
     def close(self) -> None:
-        self._programs.close()
+        super().close()
         for shard in self._waiting:
             shard.close()
 
@@ -216,18 +188,18 @@ class CommandEngine:
         if not shard.terminated and identify(pid) is not None:
             shard.terminated = True
             shard.killed_for = shard.killed_for or why
-            self._launcher.kill(pid, step_s=max(KILL_STEP_S, shard.grace_s))
+            self._server.kill(pid, step_s=max(KILL_STEP_S, shard.grace_s))
 
     def _died(self, shard: _CommandShard, status: int) -> None:
         if shard.killed_for is None and self._oom.explains(status, born_at=shard.born_at):
             shard.killed_for = self._oom.told()
-            self._admission.narrow(len(self._programs.all))
-        self._ended += shard.died(status)
+            self._admission.narrow(len(self._here))
+        self._events += shard.died(status)
         self._end(shard)
 
     def _end(self, shard: _CommandShard) -> None:
         shard.close()
-        self._ended.append(JobEnded(job=shard.number, shard=shard.shard))
+        self._events.append(JobEnded(job=shard.number, shard=shard.shard))
 
 
 def _folder(import_path: Sequence[str]) -> str:
@@ -254,7 +226,7 @@ class _CommandShard:
     def __init__(self, job: ShardJob, incarnation: int, setup: RunSetup) -> None:
         self.number = job.number
         self.shard = job.shard
-        self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
+        self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.units.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
         self.timeout_s = _longest(job)
         """What the program may take for a unit: it does not tell which one it is at."""
@@ -313,13 +285,7 @@ class _CommandShard:
         """The program runs."""
         self._pid = pid
         self._latest = self.born_at = time.monotonic()
-        units, now, lane = len(self.open), time.time(), self._job.lane
-        self._setup.journal.append(
-            WorkerStarted(
-                shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now, lane=lane
-            )
-        )
-        return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, lane=lane)
+        return self._setup.worker_begins(self._job, self._incarnation, pid, len(self.open))
 
     def take_in_what_is_left(self) -> list[Event]:
         """Outcomes that a program of an earlier session wrote after its master was gone."""
@@ -376,12 +342,11 @@ class _CommandShard:
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
-        incarnation, now, lost = self._incarnation, time.time(), self.killed_for
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
+        gone = self._setup.worker_ended(self._job, self._incarnation, self._pid, self.killed_for)
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
-        events.append(WorkerGone(shard=self.shard, pid=self._pid))
+        events.append(gone)
         if self._refused > REFUSALS_SHOWN:
             events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are not results"))
         if self.open or status != 0:
@@ -443,7 +408,7 @@ class _CommandShard:
 
 
 def _longest(job: ShardJob) -> float | None:
-    limits = [job.timeout_s(order.position) for order in job.orders]
+    limits = [job.timeout_s(order.position) for order in job.units.orders]
     known = [limit_s for limit_s in limits if limit_s is not None]
     return max(known, default=None) if len(known) == len(limits) else None
 

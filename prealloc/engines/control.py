@@ -18,9 +18,7 @@ from prealloc.model.events import Event, LimitReached, Note, RunSteered
 from prealloc.model.lane import Lane
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.model.prices import Prices
 from prealloc.model.steer import Change, Course, LaneRate
-from prealloc.model.usage import Usage
 from prealloc.model.where import options_in
 from prealloc.model.words import brief, listed
 from prealloc.store.journal import JournalWriter, Steered
@@ -97,7 +95,8 @@ class Control:
         self._limiter = limiter
         self._lanes = {lane.name: lane for lane in lanes}
         self._journal = journal
-        self._limits = RunLimits(policy, time.monotonic(), time.monotonic)
+        self.limits = RunLimits(policy, time.monotonic(), time.monotonic)
+        """Whoever hears of the ends of attempts counts them there."""
         self._widths: dict[int, int] = {}
         """Tasks at once of each job that runs, as the engine has it."""
         self._steered = False
@@ -110,20 +109,10 @@ class Control:
             self.socket.close()
             self.socket = None
 
-    # -- the limits of the whole run ------------------------------------------------------------------------
-
-    def spend_within(self, prices: Prices, used: Usage | None) -> None:
-        """What tokens cost, and what earlier sessions have used: for --max-cost."""
-        self._limits.spend_within(prices, used)
-
-    def count(self, event: Event) -> None:
-        """Takes the end of an attempt in."""
-        self._limits.count(event)
-
     def limit(self) -> list[Event]:
         """What follows if a limit has just been reached: from then on nothing starts."""
-        notes: list[Event] = [Note(text=text)] if (text := self._limits.note()) is not None else []
-        if self.stopped is not None or (reason := self._limits.reached()) is None:
+        notes: list[Event] = [Note(text=text)] if (text := self.limits.note()) is not None else []
+        if self.stopped is not None or (reason := self.limits.reached()) is None:
             return notes
         self.stopped = reason
         self._journal.append(Steered(at=time.time(), stopped=reason))

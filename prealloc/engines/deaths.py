@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.handover import Key, TurnedAway
+from prealloc.engines.handover import TurnedAway
 from prealloc.engines.log import end_of_log, last_lines
 from prealloc.engines.waiting import WaitingUnits, after, next_of
 from prealloc.engines.worker_process import WorkerProcess
@@ -30,6 +30,7 @@ from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
+from prealloc.worker.job import Key
 
 KILLED_FOR = {
     "deadline": "killed: it did not release the interpreter at the deadline",
@@ -70,7 +71,7 @@ class Deaths:
                 order = worker.undecided.get(key)
                 if order is None or attempt.attempt < order.attempt:
                     continue
-                ended = AttemptEnded.of(attempt, self._job.ids[key[0]][1])
+                ended = AttemptEnded.of(attempt, self._job.type_of(key))
                 if is_turned_away(attempt, self._setup):
                     worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, waited_s=attempt.waiting_s)
                     events.append(TurnedAway(job=self._job.number, ended=ended))
@@ -146,11 +147,9 @@ class Deaths:
 
     def _lost(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> Usage | None:
         """Notes an attempt that its worker's death has ended, and after which its unit runs again. Gives its usage."""
-        task, attempt = self._job.ids[key[0]][0], row.order.attempt
+        attempt = row.order.attempt
         usage = worker.used(key, attempt)
-        self._setup.journal.append(
-            AttemptLost(shard=self._shard, task=task, repeat=key[1], attempt=attempt, reason=reason, usage=usage)
-        )
+        self._setup.journal.append(AttemptLost(**self._job.unit(key), attempt=attempt, reason=reason, usage=usage))
         return usage
 
     def _narrow(self, running: int) -> list[Event]:
@@ -161,11 +160,7 @@ class Deaths:
 
     def _solo_death(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> list[Event]:
         deaths = self._waiting.count_death(key)
-        task, _ = self._job.ids[key[0]]
-        attempt = row.order.attempt
-        self._setup.journal.append(
-            SoloDeath(shard=self._shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
-        )
+        self._setup.journal.append(SoloDeath(**self._job.unit(key), attempt=row.order.attempt, reason=reason))
         out_of_memory = worker.killed_for == "kernel"
         if deaths < SOLO_DEATHS:
             (self._waiting.last if out_of_memory else self._waiting.suspects).append(next_of(row.order))
@@ -173,9 +168,8 @@ class Deaths:
         if out_of_memory:
             self._waiting.widen()  # it was narrowed for this one
             message = f"{reason} in {deaths} workers, the last while no other ran"
-            return [
-                self._verdict(worker, key, row, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))
-            ]
+            error = ErrorInfo(type="OutOfMemory", message=message)
+            return [self._verdict(worker, key, row, Status.OUT_OF_MEMORY, error)]
         message = f"killed {deaths} workers while alone in them: {reason}"
         return [self._verdict(worker, key, row, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
 
@@ -184,9 +178,7 @@ class Deaths:
     ) -> Event:
         """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
         line = AttemptLine(
-            shard=self._shard,
-            task=self._job.ids[key[0]][0],
-            repeat=key[1],
+            **self._job.unit(key),
             attempt=row.order.attempt,
             status=status,
             started_at=time.time() - (time.monotonic() - row.started_at),
@@ -201,7 +193,7 @@ class Deaths:
         )
         self._setup.journal.append(line)
         fault_point(Point.VERDICT_WRITTEN)
-        return AttemptEnded.of(line, self._job.ids[key[0]][1])
+        return AttemptEnded.of(line, self._job.type_of(key))
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
         squeezed = worker.killed_for == "kernel" and worker.crowded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import msgspec
 
 from prealloc.engines import fork_messages
 from prealloc.engines.base import Checked, WorkerCheck
-from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment, what_to_look_at
+from prealloc.engines.launch import ended_at_import, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
 from prealloc.engines.server_process import ServerProcess, start_server
 from prealloc.errors import EngineError, WorkerFunctionError
@@ -21,11 +20,11 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
-from prealloc.processes.ending import await_end
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import MARK
 from prealloc.processes.signals import how_it_ended
 from prealloc.processes.tree import end_marked, kill_group
+from prealloc.processes.waiting import await_end, await_readable
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
@@ -95,12 +94,10 @@ class ForkServerLauncher:
 
     def wait(self, timeout_s: float) -> bool:
         """Returns as soon as something happened (True), or after this many seconds."""
-        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
-        poll.register(self._control, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        return bool(await_readable([self._control.fileno()], timeout_s))
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
-        found: list[Born | Refused | Died] = []
+    def happened(self) -> Sequence[fork_messages.Happened]:
+        found: list[fork_messages.Happened] = []
         while True:
             self._control.setblocking(False)
             try:
@@ -109,14 +106,13 @@ class ForkServerLauncher:
                 return found
             finally:
                 self._control.setblocking(True)
-            if isinstance(message, fork_messages.Forked):
+            if isinstance(message, fork_messages.Preloaded):
+                continue  # of a check that nobody waits for any more
+            if isinstance(message, fork_messages.Born):
                 self._living.add(message.pid)
-                found.append(Born(message.tag, message.pid))
-            elif isinstance(message, fork_messages.Refused):
-                found.append(Refused(message.tag, message.reason))
-            elif isinstance(message, fork_messages.Exited):
+            elif isinstance(message, fork_messages.Died):
                 self._living.discard(message.pid)
-                found.append(Died(message.pid, message.status))
+            found.append(message)
 
     def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
         """`step_s` is what a program gets between SIGTERM and SIGKILL."""

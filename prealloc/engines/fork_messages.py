@@ -18,7 +18,7 @@ class ServerMessage(msgspec.Struct, frozen=True, tag=str.lower):
     """The root of what crosses the control socket: one JSON object a packet."""
 
 
-class Preload(ServerMessage, frozen=True, tag="preload"):
+class Preload(ServerMessage, frozen=True):
     """To the server: import the worker function; workers are forked with it loaded."""
 
     worker: str
@@ -28,7 +28,7 @@ class Preload(ServerMessage, frozen=True, tag="preload"):
     """Of the environment: say which of them are not set."""
 
 
-class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
+class Preloaded(ServerMessage, frozen=True):
     """From the server, or from a process that only looks: how importing the worker function went."""
 
     problem: str | None
@@ -45,13 +45,13 @@ class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
             raise WorkerFunctionError(self.problem, where=self.where, hint=self.hint)
 
 
-class Fork(ServerMessage, frozen=True, tag="fork"):
+class Fork(ServerMessage, frozen=True):
     """To the server, with DESCRIPTORS descriptors: fork a worker. `tag` comes back with its pid."""
 
     tag: int
 
 
-class Execute(ServerMessage, frozen=True, tag="execute"):
+class Execute(ServerMessage, frozen=True):
     """To the server, with the descriptor of a log: start a program. `tag` comes back with its pid, as a Fork's does."""
 
     tag: int
@@ -62,21 +62,21 @@ class Execute(ServerMessage, frozen=True, tag="execute"):
     """It starts there."""
 
 
-class Forked(ServerMessage, frozen=True, tag="forked"):
-    """From the server."""
+class Born(ServerMessage, frozen=True):
+    """From the server: the process that was asked for with this tag has this pid."""
 
     tag: int
     pid: int
 
 
-class Refused(ServerMessage, frozen=True, tag="refused"):
-    """From the server, instead of a Forked: the system refuses to start a process now."""
+class Refused(ServerMessage, frozen=True):
+    """From the server, instead of a Born: the system refuses to start a process now. What was asked for is dropped."""
 
     tag: int
     reason: str
 
 
-class Kill(ServerMessage, frozen=True, tag="kill"):
+class Kill(ServerMessage, frozen=True):
     """To the server: end a worker and all that descends from it, by the ladder, or `now`."""
 
     pid: int
@@ -85,13 +85,15 @@ class Kill(ServerMessage, frozen=True, tag="kill"):
     """Between SIGTERM and SIGKILL."""
 
 
-class Exited(ServerMessage, frozen=True, tag="exited"):
-    """From the server: a worker is gone. `status` as os.waitpid gives it."""
+class Died(ServerMessage, frozen=True):
+    """From the server: a process is gone and reaped. `status` as os.waitpid gives it."""
 
     pid: int
     status: int
 
 
 ToServer = Preload | Fork | Execute | Kill
-FromServer = Preloaded | Forked | Refused | Exited
+Happened = Born | Refused | Died
+"""What a launcher tells, whether it has a server or not."""
+FromServer = Preloaded | Happened
 PACKET = 1 << 20

@@ -16,7 +16,6 @@ import array
 import contextlib
 import ctypes
 import gc
-import math
 import os
 import select
 import signal
@@ -33,10 +32,10 @@ from prealloc.engines import leftovers
 from prealloc.engines.fork_messages import (
     DESCRIPTORS,
     PACKET,
+    Born,
+    Died,
     Execute,
-    Exited,
     Fork,
-    Forked,
     Kill,
     Preload,
     Preloaded,
@@ -49,11 +48,11 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.processes.parent import MARK, adopt_orphans, die_with, outlive_parent
 from prealloc.processes.signals import leave_to_master
 from prealloc.processes.tree import (
-    Process,
+    KillLadder,
     descendants,
     end_all_below,
-    identify,
     kill_group,
+    kill_tree,
     send_signal,
     started_with,
 )
@@ -101,8 +100,7 @@ class _ForkServer:
         self._decoder = msgspec.json.Decoder(ToServer)
         self._workers: dict[int, signal.Signals] = {}
         """By process id: the signal that its end begins with."""
-        self._ladders: dict[float, list[Process]] = {}
-        """Processes that were sent SIGTERM, by the moment when SIGKILL follows."""
+        self._ladder = KillLadder()
         self._function: WorkerFunction | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._heed_signals()
@@ -116,7 +114,7 @@ class _ForkServer:
 
     def serve(self) -> None:
         while True:
-            pause_s = min(LOOK_S, max(0.0, min(self._ladders, default=math.inf) - time.monotonic()))
+            pause_s = min(LOOK_S, max(0.0, self._ladder.due_at - time.monotonic()))
             ears = [self._control.fileno(), self._wake_read, *self._death]
             readable, _, _ = select.select(ears, [], [], pause_s)
             if self._wake_read in readable:
@@ -124,7 +122,7 @@ class _ForkServer:
             if any(death in readable for death in self._death):
                 return
             self._reap()
-            self._climb()
+            self._ladder.climb(self._workers)
             if self._control.fileno() in readable and not self._obey():
                 return
 
@@ -199,31 +197,15 @@ class _ForkServer:
             os.close(descriptor)
         self._workers[pid] = ends_with
         fault_point(Point.FORK_FORKED)
-        self._send(Forked(tag, pid))
+        self._send(Born(tag, pid))
 
     def _kill(self, pid: int, *, now: bool, step_s: float) -> None:
         if pid not in self._workers:
             return  # it has been reaped: the number may be another's
-        worker, below = identify(pid), descendants([pid])
-        tree = [*([worker] if worker else []), *below]
         if now:
-            kill_group(pid)
-            send_signal(tree, signal.SIGKILL)
+            kill_tree(pid)
         else:
-            kill_group(pid, signal.SIGTERM)  # a program hears it once: twice would cut its cleaning up short
-            send_signal(below, signal.SIGTERM)
-            if worker is not None and self._workers[pid] != signal.SIGTERM:
-                send_signal([worker], self._workers[pid])
-            self._ladders[time.monotonic() + step_s] = tree
-
-    def _climb(self) -> None:
-        now = time.monotonic()
-        for moment in [moment for moment in self._ladders if moment <= now]:
-            tree = self._ladders.pop(moment)
-            younger = descendants(process.pid for process in tree if identify(process.pid) == process)
-            for process in tree:
-                kill_group(process.pid) if process.pid in self._workers else None
-            send_signal([*tree, *younger], signal.SIGKILL)
+            self._ladder.begin(pid, step_s, leader_gets=self._workers[pid])
 
     def _reap(self) -> None:
         while True:
@@ -240,7 +222,7 @@ class _ForkServer:
                 strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
                 fault_point(Point.FORK_REAPED)
-                self._send(Exited(pid, status))
+                self._send(Died(pid, status))
 
     def _preload(self, request: Preload) -> None:
         worker_process.one_thread_each()

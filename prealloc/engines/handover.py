@@ -11,36 +11,36 @@ from typing import NamedTuple
 
 from prealloc.model.events import AttemptEnded, Event
 from prealloc.store.fold import Due
-from prealloc.worker.job import UnitOrder
-
-Key = tuple[int, int]
-"""A unit within its shard: (position, repeat)."""
+from prealloc.worker.job import Count, Key, UnitOrder
 
 
 class Units(NamedTuple):
     """Units of a shard that nobody holds, in the order in which they start."""
 
     orders: tuple[UnitOrder, ...] = ()
-    alone: frozenset[Key] = frozenset()
-    """Those of them that ran in a worker when it died: each runs alone."""
-    deaths: Mapping[Key, int] = {}
-    """Workers that they have killed while alone in them, in earlier sessions too."""
+    alone: tuple[tuple[Count, Count, Count], ...] = ()
+    """(position, repeat, deaths) of those that ran in a worker when it died: each runs alone.
+
+    `deaths` are the workers that it has killed while alone in them, in earlier sessions too.
+    """
     due: tuple[Due, ...] = ()
-    """Attempts at them to clean up after before anything runs: their host was lost."""
+    """Attempts at them to clean up after before anything runs: what earlier sessions or lost hosts have left."""
+
+    @property
+    def deaths(self) -> dict[Key, int]:
+        """Of each unit that runs alone."""
+        return {(position, repeat): deaths for position, repeat, deaths in self.alone}
 
     def with_more(self, more: Units) -> Units:
         """These and those, as the shard orders them."""
         both = sorted((*self.orders, *more.orders), key=_place)
-        return Units(tuple(both), self.alone | more.alone, {**self.deaths, **more.deaths}, (*self.due, *more.due))
+        return Units(tuple(both), (*self.alone, *more.alone), (*self.due, *more.due))
 
 
-def units_of(orders: Iterable[UnitOrder], alone: Iterable[UnitOrder], deaths: Mapping[Key, int]) -> Units:
-    """The units of these orders, as the shard orders them; those in `alone` run alone."""
-    solo = tuple(alone)
-    together = sorted((*orders, *solo), key=_place)
-    keys = {(order.position, order.repeat) for order in together}
-    known = {key: count for key, count in deaths.items() if key in keys}
-    return Units(tuple(together), frozenset((order.position, order.repeat) for order in solo), known)
+def units_of(orders: Iterable[UnitOrder], alone: Mapping[Key, int]) -> Units:
+    """The units of these orders, as the shard orders them. Those in `alone` run alone: see Units."""
+    known = tuple(sorted(orders, key=_place))
+    return Units(known, tuple((*order.key, alone[order.key]) for order in known if order.key in alone))
 
 
 def _place(order: UnitOrder) -> tuple[int, int]:

@@ -21,8 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from prealloc.engines.admission import default_workers
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.deaths import is_turned_away
 from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
@@ -48,7 +47,7 @@ NAP_S = 0.1
 T = TypeVar("T")
 
 
-class InlineEngine:
+class InlineEngine(Engine):
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
@@ -59,11 +58,7 @@ class InlineEngine:
         cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
     )
 
-    def __init__(
-        self,
-        *,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, *, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
@@ -82,12 +77,6 @@ class InlineEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-
-    def most_jobs(self, shards: int, slice_bytes: int) -> int:
-        return default_workers(shards, slice_bytes)
-
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return jobs, None
 
     def room(self) -> Room:
         return Room(1)
@@ -116,12 +105,6 @@ class InlineEngine:
         if events and isinstance(events[-1], JobEnded):
             self._current = None
         return events
-
-    def unbegun(self) -> Mapping[int, int]:
-        return {}
-
-    def hand_back(self, job: int, units: int) -> None:
-        """It runs one task at a time: there is nowhere else to run them."""
 
     def halt(self, lane: str | None) -> None:
         if lane is None:
@@ -177,15 +160,15 @@ class InlineShard:
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
         journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
-        worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
+        worker_job = job.for_worker(setup, job.units.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self._units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(
-            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.orders), lane=job.lane
+            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.units.orders), lane=job.lane
         )
-        self._orders = {(order.position, order.repeat): order for order in job.orders}
+        self._orders = {order.key: order for order in job.units.orders}
         self._left: list[UnitOrder] = []
         """Units that are for another lane."""
 
@@ -209,7 +192,7 @@ class InlineShard:
         cleanup = self._setup.cleanup
         if cleanup is None:
             return events
-        for due in self._job.due:
+        for due in self._job.units.due:
             try:
                 self._here(functools.partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
@@ -224,8 +207,8 @@ class InlineShard:
             self._worker = self._here(self._make)
         taken = self._units.next()
         if taken is None or self._worker is None:
-            left = units_of(self._left, (), self._job.deaths)
-            return [*self.close(), JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
+            left = units_of(self._left, self._job.units.deaths)
+            return [*self.close(), JobEnded(job=self.number, shard=self.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))
             return []
@@ -233,7 +216,8 @@ class InlineShard:
         clean = self._here(lambda: perform(lambda ending: self._finish(taken, ending)))
         self._units.left(taken, clean=clean)
         message = self._ended.pop()
-        return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
+        _, type = self._job.ids[message.position]
+        return [self._judged(event, message) for event in events_of(message, type)]
 
     def _judged(self, event: Event, message: Ended) -> Event:
         """The event; another one if the attempt has ended for its lane's sake. Its unit is left for another lane."""

@@ -6,36 +6,16 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from prealloc.engines.base import Checked, WorkerCheck
+from prealloc.engines.fork_messages import Happened
 from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.processes.memory import unnamed_memory
 from prealloc.processes.signals import how_it_ended
-
-
-class Born(NamedTuple):
-    """The worker that was asked for with this tag has this pid."""
-
-    tag: int
-    pid: int
-
-
-class Refused(NamedTuple):
-    """The system refuses to start a process now, for this reason. What was asked for with this tag is dropped."""
-
-    tag: int
-    reason: str
-
-
-class Died(NamedTuple):
-    """A worker is gone and reaped. `status` as os.waitpid gives it."""
-
-    pid: int
-    status: int
 
 
 class Launcher(Protocol):
@@ -49,7 +29,7 @@ class Launcher(Protocol):
         """Starts a worker; its pid comes as Born. The descriptors stay the caller's."""
         ...
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
+    def happened(self) -> Sequence[Happened]:
         """What has happened since the last call. Never waits."""
         ...
 

@@ -20,21 +20,19 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import select
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from prealloc.engines.admission import Admission, default_workers, within_open_files
+from prealloc.engines.admission import Admission
 from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
-from prealloc.engines.children import Children
+from prealloc.engines.children import ProcessEngine
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
-from prealloc.engines.launch import Born, Launcher, Refused
+from prealloc.engines.launch import Launcher
 from prealloc.engines.log import open_log
-from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
-from prealloc.engines.refusals import Refusals
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.engines.worker_process import WorkerProcess
@@ -44,7 +42,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import AHEAD_S
 from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
-from prealloc.processes.cgroups import OomKills
+from prealloc.processes.waiting import await_readable
 from prealloc.worker.job import CleanupJob, WorkerJob, pack
 from prealloc.worker.messages import NO_THREAD, Granted, Permit
 
@@ -62,7 +60,7 @@ def make_launcher() -> Launcher:
     return ForkServerLauncher() if sys.platform == "linux" else SpawnLauncher()
 
 
-class LocalEngine:
+class LocalEngine(ProcessEngine[WorkerProcess]):
     """Runs shards in processes of this machine."""
 
     name = "local"
@@ -70,14 +68,16 @@ class LocalEngine:
 
     def __init__(
         self,
-        make: Callable[[], Launcher] = make_launcher,
+        launcher: Launcher | None = None,
         *,
         admission: Callable[[int], Admission] = Admission,
         ear: int | None = None,
     ) -> None:
-        """`ear` is one more descriptor that ends a wait when it is readable. `admission` is for tests."""
-        self._launcher = make()
-        self._make_admission = admission
+        """Without a launcher it makes one. `ear` is one more descriptor that ends a wait when it is readable.
+
+        `admission` is for tests.
+        """
+        super().__init__(launcher or make_launcher(), admission)
         self._ear = ear
         self._supervisors: dict[int, JobSupervisor] = {}
         """By the number of the job."""
@@ -85,8 +85,6 @@ class LocalEngine:
         """Workers so far, by shard."""
         self._slots: set[int] = set()
         """The numbers that living workers have."""
-        self._workers: Children[WorkerProcess] = Children(self._launcher)
-        self._events: list[Event] = []
         self._library: frozenset[tuple[int, int]] = frozenset()
         self._held_back = False
         """A worker was not to start yet."""
@@ -97,23 +95,12 @@ class LocalEngine:
         return self._launcher.check(wanted)
 
     def open(self, setup: RunSetup) -> None:
-        self._setup = setup
-        self._refusals = Refusals(setup.policy.start_s)
-        self._oom = OomKills()
-        self._admission = self._make_admission(setup.slice_bytes)
-        limit = setup.policy.memory_bytes
-        self._memory = MemoryWatch(limit) if limit is not None else None
+        super().open(setup)
         if printed := self._launcher.output():
             path = setup.paths.logs / "import.log"
             with must_write(path), open(open_log(path, Point.LOG_IMPORT), "wb") as file:
                 file.truncate()
                 file.write(printed)
-
-    def most_jobs(self, shards: int, slice_bytes: int) -> int:
-        return default_workers(shards, slice_bytes)
-
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return within_open_files(jobs)
 
     def room(self) -> Room:
         running = [supervisor.shard for supervisor in self._supervisors.values()]
@@ -146,11 +133,10 @@ class LocalEngine:
                 waiting = [each for each in self._supervisors.values() if not each.ended]
                 self._events += [event for supervisor in waiting for event in supervisor.fill()]
             if self._oom.strays():
-                self._narrow("a program beside the workers", len(self._workers.living) - 1)
-            for pid, held in self._memory.over(self._workers.living).items() if self._memory else ():
-                worker = self._workers.living[pid]
+                self._narrow("a program beside the workers", len(self._living) - 1)
+            for _, worker, held in self._over_memory():
                 self._supervisors[worker.job].over_memory(worker, held)
-        events, self._events = self._events, []
+        events = self._take_events()
         for event in events:
             if isinstance(event, JobEnded):
                 self._supervisors.pop(event.job, None)
@@ -177,26 +163,17 @@ class LocalEngine:
             supervisor.stop()
             self._end_if_idle(supervisor)
 
-    def memory(self) -> Mapping[str, int]:
-        return self._admission.look(self._workers.memory())
-
-    def close(self) -> None:
-        self._workers.close()
-
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _listen(self, timeout_s: float) -> None:
         launcher = self._launcher.fileno()
-        workers = {worker.channel.fileno(): worker for worker in self._workers.living.values()}
-        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
-        for descriptor in (*workers, launcher, self._ear):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(timeout_s * 1000):
+        workers = {worker.channel.fileno(): worker for worker in self._living.values()}
+        others = (descriptor for descriptor in (launcher, self._ear) if descriptor is not None)
+        for descriptor in await_readable((*workers, *others), timeout_s):
             if descriptor in workers:
                 worker = workers[descriptor]
                 self._events += self._supervisors[worker.job].listen(worker)
-        for worker, news in self._workers.news():
+        for worker, news in self._news():
             if isinstance(news, Born):
                 self._events += self._supervisors[worker.job].born(worker, news.pid)
             elif isinstance(news, Refused):
@@ -208,7 +185,7 @@ class LocalEngine:
         if os.waitstatus_to_exitcode(status) == NO_THREAD and not worker.has_worked:
             self._refused(worker, "there is no thread left for it")
             return
-        others = len(self._workers.all)
+        others = len(self._here)
         if worker.killed_for is None and self._oom.explains(status, born_at=worker.made_at):
             worker.killed_for, worker.killer = "kernel", f"killed by {self._oom.told()}"
             worker.crowded = others > 0
@@ -228,7 +205,7 @@ class LocalEngine:
             self._events.append(Note(text=f"{text}; free memory, raise the limit, or lower workers or concurrency"))
 
     def _may_start(self, only: bool) -> bool:
-        running = self._workers.all
+        running = self._here
         if only or any(worker.only for worker in running):
             may = not running
         else:
@@ -247,14 +224,14 @@ class LocalEngine:
     def _refused(self, worker: WorkerProcess, reason: str) -> None:
         self._slots.discard(worker.slot)
         self._events += self._supervisors[worker.job].unborn(worker)
-        self._events += self._refusals.met(reason, len(self._workers.living))
+        self._events += self._refusals.met(reason, len(self._living))
 
     def _is_at_work(self) -> bool:
-        return any(worker.has_worked for worker in self._workers.living.values())
+        return any(worker.has_worked for worker in self._living.values())
 
     def _pause_s(self) -> float:
         """How long nothing has to be checked if no message comes."""
-        pause_s = WATCH_S if self._memory is None else LOOK_S
+        pause_s = self._within(WATCH_S)
         return min(pause_s, AHEAD_S / 2) if self._setup.limiter.has_waiting else pause_s
 
     def _give_turns(self) -> None:
@@ -280,7 +257,7 @@ class LocalEngine:
         return slot
 
     def _start_process(self, worker: WorkerProcess, job: WorkerJob | CleanupJob) -> None:
-        tag = self._workers.tag(worker)
+        tag = self._tag(worker)
         log = open_log(self._setup.paths.log(worker.shard))
         try:
             self._launcher.start(tag, worker.far_end, pack(job), log, worker.table_descriptor)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from prealloc.errors import EngineError, RunFolderError
 from prealloc.files.atomic import must_write
@@ -74,14 +75,18 @@ def _lines(printed: bytes) -> list[str]:
     return [line[:_LINE] for line in masked(text).splitlines() if line.strip()]
 
 
+def end_of(file: IO[bytes], since: int = 0) -> bytes:
+    """What last_lines needs of an open file, from this offset on."""
+    size = os.fstat(file.fileno()).st_size
+    since = since if since <= size else 0  # it has been cut back
+    file.seek(max(since, size - 2**14))
+    return file.read()
+
+
 def end_of_log(log: Path, since: int = 0) -> bytes:
-    """What last_lines needs of a log, from this offset on. Nothing if it cannot be read: it is only for people."""
-    with contextlib.suppress(OSError, Unusable):
-        descriptor = open_regular(log, inside=log.parent, flags=os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
-            since = since if since <= size else 0  # it has been cut back
-            return os.pread(descriptor, 2**14, max(since, size - 2**14))
-        finally:
-            os.close(descriptor)
-    return b""
+    """The same of a log. Nothing if it cannot be read: it is only for people."""
+    try:
+        with open(open_regular(log, inside=log.parent), "rb") as file:
+            return end_of(file, since)
+    except (OSError, Unusable):
+        return b""

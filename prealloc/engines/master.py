@@ -156,7 +156,7 @@ class _Jobs:
         """What has happened in the engine, for the limiter, the queue and the observer."""
         if isinstance(event, AttemptEnded):
             self._tell(event)
-            self._control.count(event)
+            self._control.limits.count(event)
             self._observe(event)
         elif isinstance(event, TurnedAway):
             launch = self._launches[event.job]
@@ -164,7 +164,7 @@ class _Jobs:
             others = [lane for lane in launch.shard.lanes if lane != launch.lane]
             elsewhere = bool(others) and self._queue.serves(others)
             ended = msgspec.structs.replace(event.ended, outcome=not elsewhere)
-            self._control.count(ended)
+            self._control.limits.count(ended)
             self._observe(ended)
         elif isinstance(event, UnitsReturned):
             self._rebalance.answered(event.job)
@@ -177,7 +177,7 @@ class _Jobs:
             self._queue.leave(self._launches.pop(event.job).lane)
             self._end_if_ended(event.shard)
         else:
-            self._control.count(event)
+            self._control.limits.count(event)
             self._observe(event)
 
     def _put(self, job: int, units: Units) -> None:

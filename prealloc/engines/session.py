@@ -17,7 +17,7 @@ from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.bound import largest_slice, run_bound_s, shares_of, workers_wanted
 from prealloc.engines.control import Control
 from prealloc.engines.control_socket import ControlSocket, NoSocket
-from prealloc.engines.handover import Key, Units
+from prealloc.engines.handover import Units
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
 from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
@@ -56,7 +56,7 @@ from prealloc.store.run_folder import OpenRun
 from prealloc.store.seals import seals
 from prealloc.store.telemetry import Telemetry
 from prealloc.store.totals import totals
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 
 MISSING_SHOWN = 20
 _UNITS_A_LINE = 1000
@@ -135,14 +135,16 @@ def run_session(
             lanes=lanes,
             journal=journal,
         )
-        control.spend_within(run.prices, used_by(before))
+        control.limits.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         telemetry = Telemetry(run.paths, session, limiter.figures)
         observer.handle(telemetry.note(_run_started(run, engine, control, before, left, asked, elsewhere)))
-        short = [*([too_few] if too_few else []), *no_socket]
-        for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
-            observer.handle(Note(text=text))
+        untidied = len(_due(run, before))
+        tidying = f"first, {untidied} attempts of earlier sessions are cleaned up" if untidied else None
+        for text in (*notes, too_few, no_socket, tidying, *(before.warnings if before else ())):
+            if text is not None:
+                observer.handle(Note(text=text))
         if before is not None and not left:
             which = "every unit" if asked.part.is_all else "every unit that was asked for"
             observer.handle(Note(text=f"nothing is left to run: {which} has its outcome"))
@@ -166,7 +168,7 @@ def run_session(
                 {lane.name: control.shares[lane.name].room for lane in lanes},
                 lambda: [_waiting(run, shard) for shard in claims.again()] if claims else [],
             ),
-            _Jobs(run, control, before, asked, claims, observer).make,
+            _JobMaker(run, control, before, asked, claims, observer).make,
             limiter=limiter,
             control=control,
             observer=Watching(observe_all, observer.tick),
@@ -187,19 +189,19 @@ def run_session(
     elsewhere = claims.elsewhere(state) if claims is not None else set()
     summary = summarise(run, state, asked, duration_s=time.monotonic() - started, elsewhere=elsewhere)
     if ended.signal is not None:
-        summary = _interrupted(summary, ended.signal)
+        summary = msgspec.structs.replace(summary, exit_code=128 + ended.signal)
     fault_point(Point.SESSION_TELL)
     observer.handle(summary)
     return summary
 
 
-def _open_socket(run: OpenRun, control: Control) -> list[str]:
+def _open_socket(run: OpenRun, control: Control) -> str | None:
     """Opens the socket for `prealloc ctl`. If there is none, says so: a run does not need it."""
     try:
         control.socket = ControlSocket(run.paths)
     except NoSocket as error:
-        return [f"prealloc ctl cannot reach this run: {error}"]
-    return []
+        return f"prealloc ctl cannot reach this run: {error}"
+    return None
 
 
 def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
@@ -283,10 +285,6 @@ def resume_command(run: OpenRun, state: RunState, elsewhere: Set[Unit] = frozens
     return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
-def _interrupted(summary: RunEnded, number: int) -> RunEnded:
-    return msgspec.structs.replace(summary, exit_code=128 + number)
-
-
 def units_left(
     run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING, claims: Claims | None = None
 ) -> dict[str, int]:
@@ -341,12 +339,7 @@ def _in_order(run: OpenRun, left: Mapping[str, int]) -> list[str]:
     return sorted(left, key=lambda shard: -seconds[shard])
 
 
-def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
-    count = len(_due(run, before))
-    return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
-
-
-class _Jobs:
+class _JobMaker:
     """Makes a shard's job when it is launched: only what runs is held."""
 
     def __init__(
@@ -388,10 +381,7 @@ class _Jobs:
             manifest=run.manifests[shard].on(self._control.shares[launch.lane].lane),
             policy=self._control.policy_of(shard, launch.lane),
             ids=list(zip(names.ids, names.types, strict=True)),
-            orders=units.orders,
-            deaths=units.deaths,
-            alone=units.alone,
-            due=due,
+            units=units._replace(due=tuple(due)),
             copies=run.copies(shard),
             timeouts=run.timeouts(shard),
         )
@@ -417,7 +407,7 @@ def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
     orders = tuple(
         UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
     )
-    return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
+    return Units(orders, tuple((*key, state.deaths) for key, state in states if state.open and state.deaths))
 
 
 def longest_s(run: OpenRun, engine: Engine) -> float | None:

@@ -8,19 +8,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 
 import msgspec
 
 from prealloc.engines.base import Checked, WorkerCheck
-from prealloc.engines.fork_messages import Preloaded
-from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment
+from prealloc.engines.fork_messages import Born, Died, Happened, Preloaded, Refused
+from prealloc.engines.launch import ended_at_import, shipment
 from prealloc.model.document import heard
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.signals import born_blocked
-from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal
+from prealloc.processes.tree import KillLadder, descendants, kill_group, kill_tree, send_signal
 
 _looked = msgspec.json.Decoder(Preloaded)
 
@@ -31,7 +30,7 @@ class SpawnLauncher:
     def __init__(self) -> None:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._born: list[Born | Refused] = []
-        self._ladders: dict[float, list[Process]] = {}
+        self._ladder = KillLadder()
 
     def check(self, wanted: WorkerCheck) -> Checked:
         return check_elsewhere(wanted)
@@ -54,11 +53,9 @@ class SpawnLauncher:
         self._workers[process.pid] = process
         self._born.append(Born(tag, process.pid))
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
-        now = time.monotonic()
-        for moment in [moment for moment in self._ladders if moment <= now]:
-            send_signal(self._ladders.pop(moment), signal.SIGKILL)
-        found: list[Born | Refused | Died] = [*self._born]
+    def happened(self) -> Sequence[Happened]:
+        self._ladder.climb(self._workers)
+        found: list[Happened] = [*self._born]
         self._born.clear()
         for pid, process in list(self._workers.items()):
             code = process.poll()
@@ -69,15 +66,10 @@ class SpawnLauncher:
         return found
 
     def kill(self, pid: int, *, now: bool = False) -> None:
-        if pid not in self._workers:
-            return
-        worker = identify(pid)
-        tree = [*([worker] if worker else []), *descendants([pid])]
-        kill_group(pid, signal.SIGKILL if now else signal.SIGTERM)
-        send_signal(tree, signal.SIGKILL if now else signal.SIGTERM)
-        if not now:
-            self._workers[pid].kill()  # it is deaf to SIGTERM, and has nothing to put away
-            self._ladders[time.monotonic() + KILL_STEP_S] = tree
+        if pid in self._workers and now:
+            kill_tree(pid)
+        elif pid in self._workers:  # it is deaf to SIGTERM, and has nothing to put away
+            self._ladder.begin(pid, KILL_STEP_S, leader_gets=signal.SIGKILL)
 
     def fileno(self) -> int | None:
         return None

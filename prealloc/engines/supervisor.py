@@ -39,19 +39,12 @@ from prealloc.model.events import (
     Event,
     LibraryOpenedByWorker,
     Note,
-    ShardStarted,
-    WorkerGone,
     WorkerLost,
 )
 from prealloc.model.policy import CLEANUP_S
 from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
-from prealloc.store.journal import (
-    CleanedUp,
-    LibraryOpen,
-    WorkerEnded,
-    WorkerStarted,
-)
+from prealloc.store.journal import CleanedUp, LibraryOpen
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Ask,
@@ -107,15 +100,15 @@ class JobSupervisor:
         self._setup = setup
         self._library = library
         self._processes = processes
-        self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency, job.alone)
+        self._waiting = WaitingUnits(job.units, job.policy.concurrency)
         self._deaths = Deaths(job, setup, self._waiting)
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
         self._away: list[UnitOrder] = []
         """Units that the lane has turned away: they are given back with what its workers let go of, or at the end."""
-        self._due: deque[Due] = deque(job.due)
-        self._due_first = bool(job.due)
+        self._due: deque[Due] = deque(job.units.due)
+        self._due_first = bool(self._due)
         """What earlier sessions have left comes before everything else."""
 
     @property
@@ -264,20 +257,7 @@ class JobSupervisor:
         worker.pid = pid
         if worker.due is not None:
             return []
-        units, host = len(worker.undecided), self._setup.host
-        shard, incarnation = self.shard, worker.incarnation
-        self._setup.journal.append(
-            WorkerStarted(
-                shard=shard,
-                incarnation=incarnation,
-                pid=pid,
-                units=units,
-                started_at=time.time(),
-                lane=self.lane,
-                host=host,
-            )
-        )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
+        return [self._setup.worker_begins(self._job, worker.incarnation, pid, len(worker.undecided))]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -313,8 +293,7 @@ class JobSupervisor:
         if isinstance(message, Ended):
             return self._landed(worker, message)
         if isinstance(message, Started):
-            task, _ = self._job.ids[message.position]
-            return [AttemptStarted(shard=self.shard, task=task, repeat=message.repeat, attempt=message.attempt)]
+            return [AttemptStarted(**self._job.unit((message.position, message.repeat)), attempt=message.attempt)]
         if isinstance(message, Ready):
             worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
@@ -338,7 +317,7 @@ class JobSupervisor:
     def _retires(self, worker: WorkerProcess, orders: Iterable[UnitOrder]) -> None:
         worker.reach(Stage.RETIRING)
         for left in orders:
-            key = left.position, left.repeat
+            key = left.key
             before = worker.undecided.get(key)
             if before is None:
                 continue
@@ -369,7 +348,7 @@ class JobSupervisor:
         worker.progressed = True
         worker.spent.pop(key, None)  # it is in its line
         fault_point(Point.ENDING_HEARD)
-        events = events_of(message, self._job.ids[message.position][1])
+        events = events_of(message, self._job.type_of(key))
         if message.again is None:
             order = worker.undecided.pop(key, None)
             if order is not None and is_turned_away(line, self._setup):
@@ -408,7 +387,7 @@ class JobSupervisor:
     def _let_go(self, worker: WorkerProcess, left: Iterable[UnitOrder]) -> Event:
         """The worker has said that it will not run these: only now another one may."""
         worker.asked_back = False
-        held = [worker.undecided.pop((order.position, order.repeat), None) for order in left]
+        held = [worker.undecided.pop(order.key, None) for order in left]
         given, self._away = [*self._away, *(order for order in held if order is not None)], []
         if self._drain_until is not None:  # the lane has halted: what no worker holds is for another one, too
             given += self._ready(self._waiting.pending)
@@ -426,7 +405,7 @@ class JobSupervisor:
             TurnedAway(job=self.number, ended=event) if isinstance(event, AttemptEnded) else event for event in events
         ]
         if message.lingers or self._setup.cleanup is not None:
-            worker.undecided[again.position, again.repeat] = again
+            worker.undecided[again.key] = again
         else:
             self._away.append(again)
         return told
@@ -518,12 +497,9 @@ class JobSupervisor:
         worker.close()
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         lost = next((event.reason for event in decided if isinstance(event, WorkerLost)), None)
-        incarnation, now = worker.incarnation, time.time()
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
+        gone = self._setup.worker_ended(self._job, worker.incarnation, worker.pid or 0, lost)
         fault_point(Point.WORKER_BURIED)
-        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
-        events += self.fill()
-        return events
+        return [*events, gone, *self.fill()]
 
     def _end_if_ended(self) -> list[Event]:
         if not self.ended:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.handover import Units, units_of
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Attempt
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 
 
 class WaitingUnits:
     """Three queues; a unit is in one of them at most."""
 
-    def __init__(
-        self,
-        orders: Sequence[UnitOrder],
-        deaths: Mapping[Key, int],
-        concurrency: int,
-        alone: Collection[Key] = (),
-    ) -> None:
-        # A unit that has killed a worker before never again runs beside others.
-        solo = {*alone, *(key for key, count in deaths.items() if count)}
-        self.pending = deque(order for order in orders if (order.position, order.repeat) not in solo)
+    def __init__(self, units: Units, concurrency: int) -> None:
+        alone = units.deaths
+        self.pending = deque(order for order in units.orders if order.key not in alone)
         """They run together."""
-        self.suspects = deque(order for order in orders if (order.position, order.repeat) in solo)
+        self.suspects = deque(order for order in units.orders if order.key in alone)
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""
@@ -33,7 +26,8 @@ class WaitingUnits:
         """Tasks at once, all workers of the shard together, as far as memory goes."""
         self._narrowed: int | None = None
         """As many as there was memory for."""
-        self._deaths = dict(deaths)
+        self._deaths = {key: count for key, count in alone.items() if count}
+        """A unit that has killed a worker never again runs beside others, in another job either."""
         self._squeezed: set[Key] = set()
         """Units that the OOM killer has ended beside others."""
 
@@ -49,9 +43,10 @@ class WaitingUnits:
         """All of them, for another job."""
         return self.units(self.pending, (*self.suspects, *self.last))
 
-    def units(self, together: Iterable[UnitOrder], alone: Iterable[UnitOrder] = ()) -> Units:
+    def units(self, together: Iterable[UnitOrder], alone: Sequence[UnitOrder] = ()) -> Units:
         """Units of these orders, with what is known of them."""
-        return units_of(together, alone, self._deaths)
+        suspects = {order.key: 0 for order in alone}
+        return units_of((*together, *alone), suspects | self._deaths)
 
     def queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
         """Where the units that have not begun in it wait for another one."""
@@ -59,7 +54,7 @@ class WaitingUnits:
 
     def squeeze(self, order: UnitOrder, *, alone: bool) -> None:
         """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
-        key = order.position, order.repeat
+        key = order.key
         (self.last if alone or key in self._squeezed else self.pending).append(next_of(order))
         self._squeezed.add(key)
 

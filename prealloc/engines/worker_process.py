@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from prealloc.engines.handover import Key
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
@@ -20,7 +19,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.usage import Usage, added
 from prealloc.store.fold import Due
 from prealloc.worker.in_flight import InFlight, InFlightTable, most_slots, new_descriptor
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 from prealloc.worker.messages import Ended, FromWorker, Retiring, Returned, Slots, Spent, Started, ToWorker, line
 
 SILENT_S = 1.0
@@ -78,7 +77,7 @@ class WorkerProcess:
         self.journal = journal
         self.stage = Stage.STARTING
         self.pid: int | None = None
-        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
+        self.undecided: dict[Key, UnitOrder] = {order.key: order for order in orders}
         """Units it holds: not started, running, or in backoff. Which of them run, the in-flight table says."""
         self.killed_for: str | None = None
         self.held_bytes = 0
@@ -175,7 +174,7 @@ class WorkerProcess:
 
     def rows(self) -> dict[Key, InFlight]:
         """What runs in it right now, or ran when it died."""
-        rows = {(row.order.position, row.order.repeat): row for row in self._table.rows()}
+        rows = {row.order.key: row for row in self._table.rows()}
         # The table is memory of the worker's, where a task may have written.
         return {key: row for key, row in rows.items() if self._holds(key)}
 
@@ -251,10 +250,10 @@ def _units(message: FromWorker) -> Iterator[Key]:
     if isinstance(message, Ended):
         yield message.position, message.line.repeat
     if isinstance(message, Ended) and message.again is not None:
-        yield message.again.position, message.again.repeat
+        yield message.again.key
     if isinstance(message, Retiring | Returned):
         for left in message.left:
-            yield left.position, left.repeat
+            yield left.key
 
 
 def events_of(message: Ended, type: str) -> list[Event]:

@@ -11,24 +11,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 _MOST_NAME_BYTES = 240
 
 SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 """Shard ids are file names; they are made by prealloc and checked when they are read back."""
 
 
-class PlanPaths(NamedTuple):
-    """A plan folder: `plan.json`, `shards/<shard>.json`, `slices/<sha256>.json`."""
+class _In:
+    """The path of this name in a folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: _Folder, kind: type[_Folder]) -> Path:
+        return folder.root / self._name
+
+
+class _Folder(msgspec.Struct, frozen=True):
+    """A folder of ours, which knows the names in it."""
 
     root: Path
 
-    @property
-    def plan_file(self) -> Path:
-        return self.root / "plan.json"
 
-    @property
-    def slices(self) -> Path:
-        return self.root / "slices"
+class PlanPaths(_Folder, frozen=True):
+    """A plan folder: `plan.json`, `shards/<shard>.json`, `slices/<sha256>.json`."""
+
+    plan_file = _In("plan.json")
+    slices = _In("slices")
 
     def manifest(self, shard: str) -> Path:
         return self.root / self.manifest_name(shard)
@@ -57,85 +68,42 @@ def plan_beside(manifest: Path) -> PlanPaths:
     return run.plan if paths.root.parent == run.root / "rest" and run.run_file.is_file() else paths
 
 
-class RunPaths(NamedTuple):
+class RunPaths(_Folder, frozen=True):
     """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`, ..."""
 
-    root: Path
-
-    @property
-    def run_file(self) -> Path:
-        return self.root / "run.json"
+    run_file = _In("run.json")
+    journal = _In("journal")
+    aside = _In("journal-aside")
+    """What a repair moved out of the journal."""
+    logs = _In("logs")
+    lanes = _In("lanes")
+    telemetry = _In("telemetry.jsonl")
+    """How it went over time: memory, tasks, lanes."""
+    running = _In("running.json")
+    """The units that run now, for other terminals."""
+    lock = _In("lock")
+    control = _In("control")
+    """Names the socket of the master that works on the run."""
+    claims = _In("claims")
+    """The units that it runs now, for the other runs of its experiment."""
+    spools = _In("spools")
+    """Names the folders, seen by all machines, that hosts of its sessions have written to."""
+    scores = _In("scores")
+    """What scorers have said of its results, beside the journal."""
+    scores_lock = _In("scores.lock")
+    """Held by whoever writes scores."""
+    results = _In("results")
+    """Where outside programs tell their results."""
 
     @property
     def plan(self) -> PlanPaths:
         return PlanPaths(self.root / "plan")
-
-    @property
-    def journal(self) -> Path:
-        return self.root / "journal"
-
-    @property
-    def aside(self) -> Path:
-        """What a repair moved out of the journal."""
-        return self.root / "journal-aside"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def lanes(self) -> Path:
-        return self.root / "lanes"
-
-    @property
-    def telemetry(self) -> Path:
-        """How it went over time: memory, tasks, lanes."""
-        return self.root / "telemetry.jsonl"
-
-    @property
-    def running(self) -> Path:
-        """The units that run now, for other terminals."""
-        return self.root / "running.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "lock"
-
-    @property
-    def control(self) -> Path:
-        """Names the socket of the master that works on the run."""
-        return self.root / "control"
-
-    @property
-    def claims(self) -> Path:
-        """The units that it runs now, for the other runs of its experiment."""
-        return self.root / "claims"
-
-    @property
-    def spools(self) -> Path:
-        """Names the folders, seen by all machines, that hosts of its sessions have written to."""
-        return self.root / "spools"
-
-    @property
-    def scores(self) -> Path:
-        """What scorers have said of its results, beside the journal."""
-        return self.root / "scores"
-
-    @property
-    def scores_lock(self) -> Path:
-        """Held by whoever writes scores."""
-        return self.root / "scores.lock"
 
     def scored(self, name: str) -> Path:
         return self.scores / f"{name}.jsonl"
 
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
-
-    @property
-    def results(self) -> Path:
-        """Where outside programs tell their results."""
-        return self.root / "results"
 
     def reported(self, shard: str, session: int) -> Path:
         """What the outside program of a shard has told in a session."""
@@ -165,33 +133,17 @@ class RunPaths(NamedTuple):
 _RUN_NUMBER = re.compile(r"[0-9]{4,9}")
 
 
-class ExperimentPaths(NamedTuple):
+class ExperimentPaths(_Folder, frozen=True):
     """An experiment folder: `experiment.json`, `config.toml`, `lock`, `latest`, `runs/<number>/`."""
 
-    root: Path
-
-    @property
-    def experiment_file(self) -> Path:
-        return self.root / "experiment.json"
-
-    @property
-    def config(self) -> Path:
-        """What is wanted, as the latest run of it was told."""
-        return self.root / "config.toml"
-
-    @property
-    def lock(self) -> Path:
-        """Held for a moment by whoever makes a run or claims units."""
-        return self.root / "lock"
-
-    @property
-    def latest(self) -> Path:
-        """The highest number that a run of it has had: its folder may have been moved away."""
-        return self.root / "latest"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
+    experiment_file = _In("experiment.json")
+    config = _In("config.toml")
+    """What is wanted, as the latest run of it was told."""
+    lock = _In("lock")
+    """Held for a moment by whoever makes a run or claims units."""
+    latest = _In("latest")
+    """The highest number that a run of it has had: its folder may have been moved away."""
+    runs = _In("runs")
 
     def run(self, number: int) -> Path:
         return self.runs / f"{number:04d}"
@@ -268,14 +220,10 @@ def runtime_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(f"/tmp/prealloc-{user}")
 
 
-class SharedPaths(NamedTuple):
+class SharedPaths(_Folder, frozen=True):
     """The files in that folder."""
 
-    root: Path
-
-    @property
-    def secret(self) -> Path:
-        return self.root / "secret"
+    secret = _In("secret")
 
     def lane(self, digest: str) -> Path:
         """What runs have taken of a lane. The number is that of the format: versions of prealloc may differ in it."""

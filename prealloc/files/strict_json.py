@@ -68,7 +68,7 @@ class StrictJsonError(ValueError):
         self.line = line
         self.column = column
         self.what = what
-        super().__init__(str(self))
+        super().__init__(problem)
 
     def __str__(self) -> str:
         place = [] if self.line is None else [f"line {self.line}, column {self.column}"]
@@ -76,15 +76,6 @@ class StrictJsonError(ValueError):
         place += [] if self.path is None else [f"at {self.path}"]
         head = f"{self.what}: {self.problem}" if self.what else self.problem
         return f"{head} ({', '.join(place)})" if place else head
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.problem, self.offset, self.path, self.line, self.column, self.what)
-
-
-def _rebuild(
-    problem: str, offset: int | None, path: str | None, line: int | None, column: int | None, what: str | None
-) -> StrictJsonError:
-    return StrictJsonError(problem, offset=offset, path=path, line=line, column=column, what=what)
 
 
 def compact(raw: bytes | msgspec.Raw, *, most_walked: int | None = None) -> bytes:

@@ -82,8 +82,9 @@ class RateLimiter(Generic[H]):
     ) -> None:
         self._now = now
         self.ahead_s = AHEAD_S
-        self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
+        """It is the counters' too."""
+        self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane), self._news) for lane in lanes}
         self._noted: set[str] = set()
         self._shared: set[str] = set()
 
@@ -94,9 +95,7 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        granted = [
-            grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)
-        ]
+        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self.ahead_s)]
         self._note_shared()
         return granted
 
@@ -110,10 +109,10 @@ class RateLimiter(Generic[H]):
         counter.tokens += tokens if answer.came_through else 0
         counter.answers_429 += answer.http_status == TOO_MANY_REQUESTS
         if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
-            counter.refused(self._now(), answer, self._news)
+            counter.refused(self._now(), answer)
         elif answer.came_through:
             counter.refusals = 0
-        with counter.halting(self._news) as halt:
+        with counter.halting() as halt:
             halt.answered(answer)
         return was_given
 
@@ -123,7 +122,7 @@ class RateLimiter(Generic[H]):
 
     def ended(self, lane: str, status: Status, http_status: int | None) -> None:
         """Takes the outcome of a unit of the lane in."""
-        with self._counters[lane].halting(self._news) as halt:
+        with self._counters[lane].halting() as halt:
             halt.ended(status, http_status)
 
     def halted(self, lane: str) -> str | None:
@@ -132,7 +131,7 @@ class RateLimiter(Generic[H]):
 
     def change(self, lane: str, per_s: float) -> None:
         """From now on a lane may send this many requests per second. Its other limits stay."""
-        self._counters[lane].change(per_s, self._now(), self._news)
+        self._counters[lane].change(per_s, self._now())
 
     def per_s(self, lane: str) -> float | None:
         """Requests per second that a lane may send now; None without a limit."""
@@ -157,7 +156,8 @@ class RateLimiter(Generic[H]):
 
     def news(self) -> list[Event]:
         """The limits that have changed and the lanes that halt since the last call."""
-        news, self._news = self._news, []
+        news = [*self._news]
+        self._news.clear()
         return news
 
     def _note_shared(self) -> None:
@@ -195,8 +195,9 @@ class _Given(NamedTuple):
 class _Counter(Generic[H]):
     """One lane's queue: the holders take turns, so that none with many requests keeps the others waiting."""
 
-    def __init__(self, lane: Lane, policy: RunPolicy, now: float, share: OneRun) -> None:
+    def __init__(self, lane: Lane, policy: RunPolicy, now: float, share: OneRun, news: list[Event]) -> None:
         self.share = share
+        self._news = news
         self.breaker = CircuitBreaker(policy.halt_after_infra)
         self._lane = lane.name
         self._key_env = lane.key_env
@@ -219,18 +220,17 @@ class _Counter(Generic[H]):
         self.answers_429 = 0
 
     def figures(self) -> LaneFigures:
-        holders = self._given.keys() | self._queues.keys()
         per_s = self.per_s
         return LaneFigures(
             limit=None if per_s is None else round(per_s, 3),
             turns=self.turns,
             tokens=self.tokens,
             refused=self.answers_429,
-            holders=len(holders),
+            holders=len(self._given.keys() | self._queues.keys()),
         )
 
     @contextmanager
-    def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
+    def halting(self) -> Iterator[CircuitBreaker]:
         """The block reports to the lane's CircuitBreaker; if that halts the lane, there is news, once."""
         before = self.breaker.reason
         yield self.breaker
@@ -238,7 +238,7 @@ class _Counter(Generic[H]):
             self._queues.clear()  # the workers hear of it and tell the requests that wait
             hint = "wait that long" if self.breaker.asked_to_wait else "check its server"
             hint = f"fix {self._key_env or 'its key'}" if self.breaker.key_refused else hint
-            news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))
+            self._news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))
 
     @property
     def waiting(self) -> bool:
@@ -246,31 +246,30 @@ class _Counter(Generic[H]):
 
     @property
     def per_s(self) -> float | None:
-        rates = self._fixed if self._adaptive is None else self._rates()
-        return min((rate.limit / rate.window_s for rate in rates), default=None)
+        return min((rate.limit / rate.window_s for rate in self._rates()), default=None)
 
     @property
     def window_s(self) -> float | None:
         windows = [rate.window_s for rate in self._fixed]
         return min([*windows, *([60.0] if self._per_minute is not None else [])], default=None)
 
-    def change(self, per_s: float, now: float, news: list[Event]) -> None:
+    def change(self, per_s: float, now: float) -> None:
         self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]
         if self._adaptive is not None:  # it finds out anew what the server allows, within this
             self._adaptive = _adaptive(self._fixed, now)
-        self._pacer.change(self._fixed if self._adaptive is None else self._rates())
-        news.append(LaneChanged(lane=self._lane, limit=per_s, window_s=1.0, reason="set by prealloc ctl"))
+        self._pacer.change(self._rates())
+        self._news.append(LaneChanged(lane=self._lane, limit=per_s, window_s=1.0, reason="set by prealloc ctl"))
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
         if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
-    def grants(self, now: float, news: list[Event], ahead_s: float) -> list[Grant[H]]:
+    def grants(self, now: float, ahead_s: float) -> list[Grant[H]]:
         given = []
         spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
         self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
         with self.share.turn(now, wanted=self._next_at(now) <= now + ahead_s) as may_give:
-            self._hear_of_a_pause(now, news)
+            self._hear_of_a_pause(now)
             while may_give and (at := self._next_at(now)) <= now + ahead_s:
                 holder, queue = next(iter(self._queues.items()))
                 ask = queue.popleft()
@@ -283,7 +282,7 @@ class _Counter(Generic[H]):
                     self._queues[holder] = queue  # behind the others
                 given.append(Grant(holder, ask.turn, at, min(self._pacer.late_s, self.share.late_s)))
                 if self._adaptive is not None:
-                    self._changed(self._adaptive.went(now), news)
+                    self._changed(self._adaptive.went(now))
         return given
 
     def _next_at(self, now: float) -> float:
@@ -293,16 +292,16 @@ class _Counter(Generic[H]):
         tokens = next(iter(self._queues.values()))[0].tokens
         return self.share.earliest(self._pacer.earliest(now, tokens), tokens)
 
-    def _hear_of_a_pause(self, now: float, news: list[Event]) -> None:
+    def _hear_of_a_pause(self, now: float) -> None:
         """The server may have asked another run to wait."""
         until = self.share.paused_until
         if until > max(now, self._paused_until) + _NEWS_S and self.breaker.reason is None:
             self._paused_until = until
             self._pacer.pause(until)
-            with self.halting(news) as halt:
+            with self.halting() as halt:
                 halt.paused(until - now, self._max_wait_s)
             if self.breaker.reason is None:
-                news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
+                self._news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
 
     def settle(self, holder: H, turn: int, tokens: int) -> bool:
         turns = self._given.get(holder, {})
@@ -316,7 +315,7 @@ class _Counter(Generic[H]):
             self._pacer.settle(given.entry, tokens)
         return True
 
-    def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
+    def refused(self, now: float, answer: Answer) -> None:
         """The server has asked for a pause: no request of the lane goes before it is over.
 
         If it names no time, or next to none, the pauses become longer until a request comes through.
@@ -326,31 +325,31 @@ class _Counter(Generic[H]):
         pause_s = answer.retry_after_s
         if pause_s is None or (pause_s <= LEAST_PAUSE_S and answer.http_status is not None):
             pause_s = min(BACKOFF_MOST_S, LEAST_PAUSE_S * 2 ** (self.refusals - 1))
-        with self.halting(news) as halt:
+        with self.halting() as halt:
             halt.paused(pause_s, self._max_wait_s)
         if now + pause_s > self._paused_until + _NEWS_S and self.breaker.reason is None:
-            news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
+            self._news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
         if self.breaker.reason is None:  # else it is for ever, or for longer than this run may wait
             self.share.pause(self._paused_until)
         if self._adaptive is not None and answer.http_status == TOO_MANY_REQUESTS:
-            self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
+            self._changed(self._adaptive.refused(now, paused_until=self._paused_until))
 
     def leave(self, holder: H) -> None:
         self._queues.pop(holder, None)
         self._given.pop(holder, None)  # its tokens stay in the log as they were estimated
 
-    def _changed(self, why: str | None, news: list[Event]) -> None:
+    def _changed(self, why: str | None) -> None:
         if why is None or self._adaptive is None:
             return
         self._pacer.change(self._rates())
         limit, window_s = round(self._adaptive.limit, 3), self._adaptive.window_s
-        news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
+        self._news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
 
     def _rates(self) -> list[Rate]:
-        assert self._adaptive is not None  # noqa: S101  # narrows the type
-        return [*self._fixed, Rate(self._adaptive.limit, self._adaptive.window_s)]
+        found = self._adaptive
+        return [*self._fixed, *([Rate(found.limit, found.window_s)] if found is not None else [])]
 
 
 def _request_rates(lane: Lane) -> list[Rate]:

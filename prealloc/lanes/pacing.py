@@ -87,13 +87,13 @@ class Pacer:
     """The slots of one lane. Every method takes the time, in seconds of a clock that never steps."""
 
     def __init__(self, requests: Sequence[Rate], tokens: Rate | None) -> None:
-        self._spacing_s = max((rate.spacing_s for rate in requests), default=0.0)
         self._log = TokenLog(tokens) if tokens is not None else None
         self._tokens = tokens
-        self.late_s = self._late_s(requests)
+        self.late_s = 0.0
         """How much later than its slot a request may still be sent."""
-        self._next = float("-inf")
-        self._latest = float("-inf")
+        self._spacing_s = 0.0
+        self._next = self._latest = float("-inf")
+        self.change(requests)
 
     def earliest(self, now: float, tokens: int) -> float:
         """When the next request may go."""
@@ -118,10 +118,7 @@ class Pacer:
     def change(self, requests: Sequence[Rate]) -> None:
         """Other limits from here on: the next slot is as far from the latest one as they say."""
         before, self._spacing_s = self._spacing_s, max((rate.spacing_s for rate in requests), default=0.0)
-        self.late_s = self._late_s(requests)
+        windows = [rate.window_s for rate in (*requests, *([self._tokens] if self._tokens is not None else []))]
+        self.late_s = LATE * min(windows, default=UNLIMITED_S)
         if self._next == self._latest + before:  # not paused
             self._next = self._latest + self._spacing_s
-
-    def _late_s(self, requests: Sequence[Rate]) -> float:
-        windows = [rate.window_s for rate in (*requests, *([self._tokens] if self._tokens is not None else []))]
-        return LATE * min(windows, default=UNLIMITED_S)

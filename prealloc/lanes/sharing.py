@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from prealloc.files.lock import can_lock
 from prealloc.files.paths import SharedPaths, runtime_folder
 from prealloc.files.private import private_folder, secret
 from prealloc.files.regular import Unusable
-from prealloc.lanes.accounts import Accounts
+from prealloc.lanes.accounts import Account, Accounts
 from prealloc.lanes.lane_file import Damaged, LaneFile
 from prealloc.lanes.pacing import UNLIMITED_S
 from prealloc.model.cell import settings_of
@@ -104,18 +104,6 @@ class SharedLane(OneRun):
         """Since it was written; in a way that others wait to hear of."""
         self._notes: list[str] = []
 
-    @property
-    def late_s(self) -> float:  # type: ignore[override]
-        return self._accounts.late_s
-
-    @property
-    def is_shared(self) -> bool:  # type: ignore[override]
-        return self._accounts.is_shared
-
-    @property
-    def paused_until(self) -> float:  # type: ignore[override]
-        return self._accounts.paused_until
-
     def declare(self, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
         own = self._accounts.own
         if (own.spacing_s, own.late_s, own.tokens_per_minute) != (spacing_s, late_s, tokens_per_minute):
@@ -191,15 +179,20 @@ class SharedLane(OneRun):
             if not file.lock():
                 return False
             self._busy_since = None
-            self._accounts.meet(file.read(), now)
+            self._meet(file.read(), now)
         except Damaged as error:
             self._notes.append(f"{file.path} was damaged ({error}) and is made anew: runs share a lane's limits by it")
-            self._accounts.meet((), now)
+            self._meet((), now)
             self._refilled_at = now + REFILL_S
         except OSError as error:
             self._lose(f"{file.path}: {error.strerror or error}", now)
             return False
         return True
+
+    def _meet(self, found: Iterable[Account], now: float) -> None:
+        self._accounts.meet(found, now)
+        self.late_s, self.is_shared = self._accounts.late_s, self._accounts.is_shared
+        self.paused_until = self._accounts.paused_until
 
     def _is_stuck(self, file: LaneFile, now: float) -> bool:
         """Whether to go on without the lock, which somebody else has."""
@@ -224,7 +217,7 @@ class SharedLane(OneRun):
     def _lose(self, why: str, now: float) -> None:
         """The file cannot be used: for a while this run keeps to the lane by itself."""
         self._notes.append(_alone(why))
-        self._accounts.meet((), now)
+        self._meet((), now)
         self._again_at = now + AGAIN_S
         self._let_go()
 

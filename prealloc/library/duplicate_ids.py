@@ -37,12 +37,11 @@ def refuse_duplicates_among(hashes: array[int], id_of: Callable[[int], str | Non
             places = {next((id for id in places if id is not None), None): group}
         twice += [(id, found) for id, found in places.items() if len(found) > 1]
     if twice:
-        raise duplicate_ids(twice, where)
+        raise _refused(twice, where)
     return order
 
 
-def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
-    """The error of these ids and the tasks that have them, counted from 0. None: an id that was not kept."""
+def _refused(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
     told = []
     for id, places in sorted(twice, key=lambda each: min(each[1]))[:_IDS_SHOWN]:
         tasks = f"tasks {', '.join(map(str, sorted(places)[:_TASKS_SHOWN]))}"

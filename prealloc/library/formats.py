@@ -48,7 +48,11 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         return library
 
     def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
-        """Takes tasks into a new library at `out`. Raises InputError, CannotGoOn."""
+        """Takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.
+
+        Raises InputError if `out` is there (unless `force`, and it is a library) or cannot be made, CannotGoOn if the
+        disk is full.
+        """
         writer: AbstractContextManager[Writer] = _function(self.writer)(out, force=force)
         return writer
 

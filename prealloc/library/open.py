@@ -20,7 +20,7 @@ from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.sources import Source, file_source
+from prealloc.library.text.sources import STDIN, Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 
@@ -64,76 +64,74 @@ def read_library(
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
-    how = How(difficulty, checked_keep(keep), fields, progress, notes or (lambda note: None), shortlist, stream)
-    opened = _open(library, how)
-    opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
-    if opened.note:
-        how.notes(opened.note)
-    return opened
+    keep, notes = checked_keep(keep), notes or (lambda note: None)
+    found = _find(library, difficulty, needed(fields, keep))
+    path, text, opened = Path(found.text.path), found.text, None
+    if found.format is not None:
+        opened = found.format.open(path, keep=keep, fields=fields)
+    elif found.is_json_file:
+        opened = _by_index(path, keep, fields, notes)
+        if opened is None and found.is_large and shortlist is None and not found.is_packed:
+            from prealloc.library.packed.indexing import index_in_memory
 
-
-class How(NamedTuple):
-    """How a library is to be opened: see `read_library`."""
-
-    difficulty: str | None
-    keep: tuple[str, ...]
-    fields: Fields
-    progress: Progress | None
-    notes: Callable[[str], None]
-    shortlist: Callable[[], Shortlist] | None
-    stream: bool
-
-    def read(self, source: Source, *, copies: bool = False) -> Library:
-        """A text, read once."""
+            opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
+    elif text is STDIN and shortlist is None:
+        hint = "save it to a file, and give that"
+        raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
+    if opened is None:
         from prealloc.library.text.library import TextLibrary
 
-        shortlist = self.shortlist or Everything
-        return TextLibrary(source, shortlist, keep=self.keep, fields=self.fields, progress=self.progress, copies=copies)
-
-
-def _open(library: Any, how: How) -> Library:
-    if not isinstance(library, str | os.PathLike):
-        from prealloc.library.text.in_python import python_source
-
-        return how.read(python_source(library, needed(how.fields, how.keep)))
-    if str(library) == "-":
-        from prealloc.library.text.sources import STDIN
-
-        if how.shortlist is None:
-            hint = "save it to a file, and give that"
-            raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
-        return how.read(STDIN)
-    found = _find(library, how.difficulty)
-    if found.format is not None:
-        opened = found.format.open(found.path, keep=how.keep, fields=how.fields)
-    else:
-        opened = how.read(found.text) if found.text.is_made else _read_json(found.path, found.text, how)
+        copies, shortlist = stream or found.is_large, shortlist or Everything
+        opened = TextLibrary(text, shortlist, keep=keep, fields=fields, progress=progress, copies=copies)
     opened.took = found.took
+    opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
+    if opened.note:
+        notes(opened.note)
     return opened
 
 
 class _Found(NamedTuple):
-    """What is at a path: a library in a format of its own, or else a text."""
+    """What a library is: one in a format of its own, or else a text."""
 
-    path: Path
     text: Source
     format: LibraryFormat | None = None
     took: str | None = None
 
+    @property
+    def is_json_file(self) -> bool:
+        return self.format is None and not (self.text.once or self.text.is_made)
 
-def _find(library: str | os.PathLike[str], difficulty: str | None) -> _Found:
+    @property
+    def is_packed(self) -> bool:
+        return packing(head_of(Path(self.text.path), 4)) is not None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is not read into memory where that can be avoided."""
+        with contextlib.suppress(OSError, ValueError):
+            return os.stat(self.text.path).st_size > (STREAM_FROM // 4 if self.is_packed else STREAM_FROM)
+        return False
+
+
+def _find(library: Any, difficulty: str | None, needed: frozenset[str] = frozenset()) -> _Found:
+    if not isinstance(library, str | os.PathLike):
+        from prealloc.library.text.in_python import python_source
+
+        return _Found(python_source(library, needed))
+    if str(library) == "-":
+        return _Found(STDIN)
     path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return _Found(path, file_source(path), PARTS)
+        return _Found(file_source(path), PARTS)
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
         if (source := task_files(path)) is not None:
-            return _Found(path, source)
+            return _Found(source)
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return _Found(file, file_source(file), format, took)
+    return _Found(file_source(file), format, took)
 
 
 def _refuse_address(path: str) -> None:
@@ -153,12 +151,10 @@ def _refuse_address(path: str) -> None:
     )
 
 
-def text_source(path: Any, difficulty: str | None) -> Source | None:
+def text_source(library: Any, difficulty: str | None) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    if not isinstance(path, str | os.PathLike) or str(path) == "-":
-        return None
-    found = _find(path, difficulty)
-    return found.text if found.format is None else None
+    found = _find(library, difficulty)
+    return found.text if found.format is None and not found.text.once else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
@@ -170,21 +166,15 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
     return is_ours(Path(path))
 
 
-def _read_json(file: Path, text: Source, how: How) -> Library:
-    head = head_of(file, 4)  # nothing of a file that cannot be read: then reading it tells what is wrong
-    if head and any(map(os.path.lexists, index_places(file))):
-        from prealloc.library.packed.index import TaskIndex
+def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Callable[[str], None]) -> Library | None:
+    """A file by its index; None where there is none that fits, or no file that can be read: reading it tells why."""
+    if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
+        return None
+    from prealloc.library.packed.index import TaskIndex
 
-        try:
-            return TaskIndex.open(file, keep=how.keep, fields=how.fields)
-        except LibraryError as error:
-            repair = f"prealloc library index {shlex.quote(str(file))}"
-            how.notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
-    is_packed, large = packing(head) is not None, False
-    with contextlib.suppress(OSError, ValueError):
-        large = file.stat().st_size > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
-    if how.shortlist is None and large and not is_packed:
-        from prealloc.library.packed.indexing import index_in_memory
-
-        return index_in_memory(file, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(text, copies=how.stream or large)
+    try:
+        return TaskIndex.open(file, keep=keep, fields=fields)
+    except LibraryError as error:
+        repair = f"prealloc library index {shlex.quote(str(file))}"
+        notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
+        return None

@@ -14,7 +14,7 @@ from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning import rank
 from prealloc.planning.planner import ALL_TYPES, is_eligible, most_of_stratum
 
-_SLACK = 1024
+_SLACK = 64
 _CHUNK = 1 << 16
 
 
@@ -123,7 +123,7 @@ class _Lowest:
         limit = self._limit
         low = [(place, value) for place, value in enumerate(rank.ranks(self._key, hashes)) if value <= limit]
         self._found += [(value, numbers[place]) for place, value in low]
-        if len(self._found) > 2 * self._n + _SLACK:
+        if len(self._found) > self._n + max(self._n // 4, _SLACK):
             self._cut()
         return [place for place, value in low if value <= self._limit]
 

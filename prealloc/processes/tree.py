@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -21,13 +22,17 @@ class Process(NamedTuple):
 
 
 def descendants(roots: Iterable[int]) -> list[Process]:
-    """All processes below these, those that left their group or session too."""
-    parents = _table()
+    """All processes below these, those that left their group or session too.
+
+    It looks at everything that runs on the machine, but not for a process that asks about itself and has no child.
+    """
+    asked = [root for root in roots if root != os.getpid() or _has_child()]
+    parents = _table() if asked else {}
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in parents.items():
         children.setdefault(parent, []).append(pid)
     found: list[Process] = []
-    stack = list(roots)
+    stack = asked
     while stack:
         for child in children.get(stack.pop(), ()):
             found.append(Process(child, parents[child][1]))
@@ -90,6 +95,45 @@ def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
         os.killpg(leader, number)
 
 
+def kill_tree(leader: int) -> None:
+    """Kills the leader of a process group, the group, and all that descends from it."""
+    tree = [*filter(None, [identify(leader)]), *descendants([leader])]
+    kill_group(leader)
+    send_signal(tree, signal.SIGKILL)
+
+
+class KillLadder:
+    """Ends process trees by SIGTERM, and a step later by SIGKILL."""
+
+    def __init__(self) -> None:
+        self._steps: dict[float, list[Process]] = {}
+        """What was sent SIGTERM, by the moment when SIGKILL follows."""
+
+    @property
+    def due_at(self) -> float:
+        """When `climb` has something to do."""
+        return min(self._steps, default=math.inf)
+
+    def begin(self, leader: int, step_s: float, *, leader_gets: int) -> None:
+        """Signals the leader of a process group, the group, and all that descends from it."""
+        first, below = identify(leader), descendants([leader])
+        kill_group(leader, signal.SIGTERM)  # a program hears it once: twice would cut its cleaning up short
+        send_signal(below, signal.SIGTERM)
+        if first is not None and leader_gets != signal.SIGTERM:
+            send_signal([first], leader_gets)
+        self._steps[time.monotonic() + step_s] = [*filter(None, [first]), *below]
+
+    def climb(self, leaders: Collection[int]) -> None:
+        """Kills what it is time for, and what that has started since. `leaders` have not been reaped yet."""
+        now = time.monotonic()
+        for moment in [moment for moment in self._steps if moment <= now]:
+            tree = self._steps.pop(moment)
+            younger = descendants(process.pid for process in tree if identify(process.pid) == process)
+            for process in tree:
+                kill_group(process.pid) if process.pid in leaders else None
+            send_signal([*tree, *younger], signal.SIGKILL)
+
+
 def end_all_below(leaders: Collection[int] = ()) -> dict[int, int]:
     """Kills all that is below this process, which adopts orphans, and waits for it: nothing is left.
 
@@ -114,6 +158,17 @@ def end_marked(name: str, values: Collection[str], within_s: float) -> None:
     while (left := all_started_with(name, values)) and time.monotonic() < until:
         send_signal(left, signal.SIGKILL)
         time.sleep(_PAUSE_S)
+
+
+def _has_child() -> bool:
+    """Whether this process may have any, dead ones too that it has not waited for."""
+    if sys.platform == "darwin":
+        return True  # which has no waitid
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _table() -> dict[int, tuple[int, float]]:
@@ -148,8 +203,10 @@ def _row(pid: int) -> tuple[int, float] | None:
 
 def _read(pid: int, name: str) -> bytes:
     """A file of /proc; nothing if the process is gone, or another user's."""
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+    with contextlib.suppress(OSError):
+        file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # open() makes twice as many calls
+        try:
+            return b"".join(iter(lambda: os.read(file, 1 << 16), b""))
+        finally:
+            os.close(file)
+    return b""

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from prealloc.doctor.finding import Diagnosis, Finding, Level, Repaired
 from prealloc.report import human
-from prealloc.report.page import Page, heading, whole, wrapped
+from prealloc.report.page import Page, beside, heading, whole, wrapped
 from prealloc.report.visible import visible
 
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -18,6 +18,7 @@ _COMMANDS = ("kill ", "prealloc ")
 """A hint that begins so is for copying."""
 _LEVEL = 9
 _NAME = 17
+_NO_LEVEL = (" " * _LEVEL, "")
 
 
 def render_diagnosis(found: Diagnosis) -> Page:
@@ -45,10 +46,10 @@ def _finding(finding: Finding, width: int | None) -> list[Text]:
     level = (f"{finding.level.value:<{_LEVEL}}", COLOURS[finding.level])
     lines = _row(level, finding.name, finding.seen, width)
     if finding.where:
-        lines += _row(("", ""), "  where", finding.where, width)
+        lines += _row(_NO_LEVEL, "  where", finding.where, width)
     if finding.hint:
         command = finding.hint.startswith(_COMMANDS)
-        lines += _row(("", ""), "  hint", finding.hint, None if command else width, style="green")
+        lines += _row(_NO_LEVEL, "  hint", finding.hint, None if command else width, style="green")
     return lines
 
 
@@ -56,11 +57,7 @@ def _row(level: tuple[str, str], name: str, text: str, width: int | None, *, sty
     told = visible(text)
     room = None if width is None else width - _LEVEL - _NAME
     pieces = [told] if room is None or room < _NAME else wrapped(told, room)
-    rows = [(level, visible(name)), *[(("", ""), "")] * (len(pieces) - 1)]
-    return [
-        whole(Text.assemble((f"{mark:<{_LEVEL}}", colour), (f"{title:<{_NAME}}", "dim"), (piece, style)))
-        for ((mark, colour), title), piece in zip(rows, pieces, strict=True)
-    ]
+    return beside(Text.assemble(level, (f"{visible(name):<{_NAME}}", "dim")), pieces, style)
 
 
 def _repaired(repaired: Repaired, width: int | None) -> list[Text]:
@@ -69,8 +66,8 @@ def _repaired(repaired: Repaired, width: int | None) -> list[Text]:
     lines: list[Text] = []
     for moved in repaired.moved[:FIRST_PIECES]:
         place = f"{moved.file}:{moved.line}, {human.count(moved.lines, 'line')}" if moved.line else moved.file
-        lines += _row(("moved", "yellow"), human.size(moved.bytes), f"{place}: {moved.why}", width)
-        lines += _row(("", ""), "  to", moved.aside, width)
+        lines += _row((f"{'moved':<{_LEVEL}}", "yellow"), human.size(moved.bytes), f"{place}: {moved.why}", width)
+        lines += _row(_NO_LEVEL, "  to", moved.aside, width)
     if len(repaired.moved) > FIRST_PIECES:
         lines.append(Text(f"… {len(repaired.moved) - FIRST_PIECES:,} more"))
     if not repaired.again:

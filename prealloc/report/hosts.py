@@ -6,6 +6,7 @@ from rich.text import Text
 
 from prealloc.model.events import HostJoined, HostLost, HostState
 from prealloc.report import human
+from prealloc.report.lanes import some_of
 from prealloc.report.progress import RunProgress
 from prealloc.report.visible import visible
 
@@ -28,16 +29,9 @@ def hosts_line(progress: RunProgress, width: int | None) -> Text | None:
     """`hosts  host-2 silent 2 of 8 workers 0.7 GB · 5 more`, the ill ones first; None without hosts."""
     if not progress.hosts or progress.ended is not None:
         return None
-    line, shown = Text("  hosts  ", "dim"), 0
     ill_first = sorted(progress.hosts.values(), key=lambda host: host.state == "works")
-    for host in ill_first:
-        told = _told(host)
-        if shown and width is not None and line.cell_len + len(told) + 14 > width:
-            break
-        line.append(" · " if shown else "", "dim").append(told, _COLOURS[host.state])
-        shown += 1
-    more = len(progress.hosts) - shown
-    return line.append(f" · {more} more", "dim") if more else line
+    parts = [Text(_told(host), _COLOURS[host.state]) for host in ill_first]
+    return some_of("hosts", parts, len(parts), width)
 
 
 def hosts_fact(progress: RunProgress) -> str | None:

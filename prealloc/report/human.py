@@ -86,6 +86,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def error(type: str, message: str) -> str:
+    """An error on one line: `ValueError: no such tool`."""
+    return f"{type}: {message}" if message else type
+
+
 def tokens(number: int | None) -> str:
     """Tokens: `812`, `9.4k`, `1.2M`."""
     if number is None:

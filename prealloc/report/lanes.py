@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
@@ -81,13 +81,18 @@ def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text |
         for name in sorted(running, key=lambda name: -running[name])
         if name in going_on and name not in waiting
     ]
-    line, shown = Text("  lanes  ", "dim"), 0
+    return some_of("lanes", parts, len(going_on), width)
+
+
+def some_of(name: str, parts: Sequence[Text], every: int, width: int | None) -> Text:
+    """`lanes  a · b · 2 more`: as many parts as there is room for; what is left of `every` is counted."""
+    line, shown = Text(f"  {name}  ", "dim"), 0
     for part in parts:
         if shown and width is not None and line.cell_len + part.cell_len + 14 > width:
             break
         line.append_text(Text(" · ", "dim") if shown else Text()).append_text(part)
         shown += 1
-    more = len(going_on) - shown
+    more = every - shown
     return line.append(f"{' · ' if shown else ''}{more} more", "dim") if more else line
 
 

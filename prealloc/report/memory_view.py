@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from prealloc.memory.figures import Comparison, WayFigures
 from prealloc.memory.watch import Reached
 from prealloc.report import human
 from prealloc.report.grid import GAP, Column, draw, fit, known, left_out
-from prealloc.report.page import Page, fact, heading, whole
+from prealloc.report.page import Page, fact, heading, svg_of, whole
 from prealloc.report.visible import visible
 
 BAR = "━"
@@ -36,10 +34,7 @@ def reached_line(title: str, reached: Reached | None) -> str:
 
 def memory_svg(found: Comparison) -> str:
     """The page as an SVG picture."""
-    # It records what it prints, so it has to print somewhere.
-    console = Console(width=SVG_WIDTH, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(render_memory(found))
-    return console.export_svg(title="prealloc memory", unique_id="prealloc-memory")
+    return svg_of(render_memory(found), SVG_WIDTH, "prealloc memory", "prealloc-memory")
 
 
 def _facts(found: Comparison) -> list[Text]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
 from rich.text import Text
 
 _ASCII = str.maketrans("…●◐↻·✓━─≤", "~*o^.+=-<")
@@ -16,6 +18,14 @@ _TO_PASTE = re.compile(
 )
 _BLANK = "\ue000"
 """Stands for a space at which no line may end."""
+
+
+def svg_of(page: Page, width: int, title: str, id: str) -> str:
+    """The page as an SVG picture, so many characters wide."""
+    # It records what it prints, so it has to print somewhere.
+    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(page)
+    return console.export_svg(title=title, unique_id=id)
 
 
 class Page:
@@ -91,6 +101,12 @@ def wrapped(text: str, width: int) -> list[str]:
     return [line.replace(_BLANK, " ") for line in lines]
 
 
+def beside(label: Text, pieces: Sequence[str], style: str | Style = "") -> list[Text]:
+    """The pieces below each other, the first one beside its label."""
+    blank = Text(" " * label.cell_len)
+    return [whole(Text.assemble(blank if n else label, (piece, style))) for n, piece in enumerate(pieces)]
+
+
 class Fact(Text):
     """A line of what is known: its name, and behind it what is to be said. Where that is long, it goes on below."""
 
@@ -103,8 +119,7 @@ class Fact(Text):
     def broken(self, width: int) -> list[Text]:
         """In lines of at most so many columns."""
         pieces = wrapped(self.said.plain, max(1, width - self.indent))
-        names = [self.plain[: self.indent], *[" " * self.indent] * (len(pieces) - 1)]
-        return [Text.assemble((n, "dim"), (piece, self.said.style)) for n, piece in zip(names, pieces, strict=True)]
+        return beside(Text(self.plain[: self.indent], "dim"), pieces, self.said.style)
 
 
 def fact(name: str, text: Text | str, width: int) -> Text:

@@ -44,12 +44,7 @@ FEW_SHARDS = 20
 class PlainReporter(Reporter):
     """One line at the start, then now and then, when a shard ends if there are few, and the summary."""
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.progress = RunProgress()
         self._console = console
         self._stream = Stream(console.file)
@@ -64,7 +59,7 @@ class PlainReporter(Reporter):
                 self._write(start_line(event))
                 self._written_s = now_s
             case ShardEnded(shard=shard) if len(self.progress.shards) <= FEW_SHARDS:
-                self._write(shard_line(self.progress, shard, now_s))
+                self._write(shard_line(self.progress, shard))
             case LaneHalted():
                 run = self.progress.started.run if self.progress.started is not None else ""
                 self._write(f"lane {visible(event.lane)} halted: {why_halted(event, run)}")
@@ -153,17 +148,11 @@ def progress_line(progress: RunProgress, now_s: float) -> str:
     return "  ".join(parts)
 
 
-def shard_line(progress: RunProgress, shard_id: str, now_s: float) -> str:
+def shard_line(progress: RunProgress, shard_id: str) -> str:
     """`shard-007 ended  20/20 done  ok 18  failed 2`."""
     shard = progress.shards[shard_id]
-    ok = shard.counts.get(Status.OK, 0)
-    parts = [
-        f"{visible(shard.id)} ended",
-        f"{shard.done}/{shard.units} done",
-        f"ok {ok}",
-        *_not_ok(shard.counts),
-    ]
-    return "  ".join(parts)
+    done = f"{shard.done}/{shard.units} done  ok {shard.counts.get(Status.OK, 0)}"
+    return "  ".join([f"{visible(shard.id)} ended", done, *_not_ok(shard.counts)])
 
 
 def _not_ok(counts: dict[str, int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A plan and its shards as pages."""
+"""A plan, its shards, and what a run of it was made of, as pages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from prealloc.report.page import Page, fact
 from prealloc.report.size_view import precision_line
 from prealloc.report.visible import value, visible
 from prealloc.store.manifests import Outline
+from prealloc.store.run_folder import RunFile
 
 T = TypeVar("T")
 
@@ -40,6 +41,19 @@ def render_plan(plan: Plan | Outline) -> Page:
 def render_shard(shard: Shard) -> Page:
     """One shard: the fields of its manifest, its types, and its tasks in the order they run."""
     return Page(lambda width: _shard(shard, width))
+
+
+def render_run(file: RunFile, bound_s: float | None) -> Page:
+    """What a run was made of: what bounds its time, the worker and its code, and where it ran; packages are counted."""
+    bound = f"a session ends within {human.duration(bound_s)}, at the very latest"
+    facts = [("run", bound if bound_s is not None else "nothing bounds its time"), ("worker", file.worker)]
+    by = f"prealloc {file.prealloc}, Python {file.python}"
+    if file.made_with is not None:
+        packages = file.made_with.packages.count(",") + 1 if file.made_with.packages else 0
+        facts.append(("code", file.made_with.code))
+        by += f", {human.count(packages, 'package')} (--json names them), on {file.made_with.host}"
+    facts.append(("with", f"{by}, {file.platform}"))
+    return Page(lambda width: _facts((name, visible(text)) for name, text in facts))
 
 
 def _plan(plan: Plan | Outline, width: int | None) -> list[Text]:

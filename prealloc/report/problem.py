@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from prealloc.errors import OptionsError, PreallocError
-from prealloc.report.page import Page, whole, wrapped
+from prealloc.report.page import Page, beside, wrapped
 from prealloc.report.visible import lines as visible_lines
 
 _LABEL = 7
@@ -49,5 +49,4 @@ def _labelled(label: str, style: str, text: str, width: int | None) -> list[Text
         for line in visible_lines(text)
         for piece in (wrapped(line, width - _LABEL) if width is not None and width > 3 * _LABEL else [line])
     ]
-    labels = [label, *[""] * (len(told) - 1)]
-    return [whole(Text.assemble((f"{name:<{_LABEL}}", style), piece)) for name, piece in zip(labels, told, strict=True)]
+    return beside(Text(f"{label:<{_LABEL}}", style), told)

@@ -1,16 +1,19 @@
-"""How far a run is, as a page: what `prealloc status` shows."""
+"""How far a run is, and how it goes on, as pages: what `prealloc status` and `prealloc ctl` show."""
 
 from __future__ import annotations
+
+import shlex
 
 from rich.text import Text
 
 from prealloc.model.answers import RunStatus
 from prealloc.model.outcome import Status
+from prealloc.model.steer import Course
 from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
 from prealloc.report.lanes import waits, why_halted
-from prealloc.report.page import Page, prose, whole
+from prealloc.report.page import Page, fact, prose, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
@@ -22,6 +25,29 @@ FIRST_HOSTS = 8
 def render_status(status: RunStatus) -> Page:
     """A row per shard with its units by status, the total, who runs it, and what runs the rest."""
     return Page(lambda width: [*_facts(status), Text(), *_shards(status, width), *_remarks(status)])
+
+
+def render_course(course: Course, run: str) -> Page:
+    """What `prealloc ctl` shows: how many shards and tasks at once, whether anything starts, and the lanes' rates."""
+    waiting = f", {course.waiting} waiting" if course.waiting else ""
+    facts: list[tuple[str, Text | str]] = [
+        ("workers", f"at most {course.workers}, each with {human.count(course.concurrency, 'task')} at once"),
+        ("shards", f"{course.running} running{waiting}"),
+    ]
+    if course.paused:
+        facts.append(
+            (
+                "paused",
+                Text(f"no further task starts; to go on: prealloc ctl {shlex.quote(run)} --resume", style="yellow"),
+            )
+        )
+    if course.stopped is not None:
+        facts.append(("stopped", Text(f"{visible(course.stopped)}; no further task starts", style="yellow")))
+    for number, lane in enumerate(course.lanes):
+        rate = "no limit per second" if lane.per_s is None else f"{lane.per_s:g} requests/s"
+        told = f"halted: {visible(lane.halted)}" if lane.halted is not None else rate
+        facts.append(("" if number else "lanes", f"{visible(lane.name)}  {told}"))
+    return Page(lambda width: [fact(name, text, 8) for name, text in facts])
 
 
 def _facts(status: RunStatus) -> list[Text]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from prealloc.model.events import FailureKind, RunEnded, Total
+from prealloc.model.events import RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, table
@@ -219,16 +219,12 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
     if not kinds:
         return []
     shown = kinds[:_FAILURES]
+    errors = [Text(visible(human.error(kind.type, kind.message) or human.NOTHING)) for kind in shown]
     columns = [
         Column("units", [Text(f"{kind.units:,}") for kind in shown]),
         Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
-        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=34),
-        Column(
-            "for example",
-            [Text(visible(kind.example), "dim") for kind in shown],
-            right=False,
-            drop=1,
-        ),
+        Column("error", errors, right=False, least=34),
+        Column("for example", [Text(visible(kind.example), "dim") for kind in shown], right=False, drop=1),
     ]
     lines = [heading("not ok, by error"), *_indent(table(columns, _less(width)))]
     further = sum(kind.units for kind in kinds[_FAILURES:]) + ended.further_errors
@@ -272,10 +268,6 @@ def _fact(name: str, text: Text | str) -> Text:
 def _status(name: str) -> Text:
     # The words of the journal and of `--json`, underscore and all: one can search for them.
     return Text(name, style=COLOURS[Status(name)] if name != "units" else "dim")
-
-
-def _error(kind: FailureKind) -> str:
-    return f"{kind.type}: {kind.message}" if kind.message else kind.type or human.NOTHING
 
 
 def _indent(lines: Sequence[Text]) -> list[Text]:

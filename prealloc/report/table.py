@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from prealloc.model.events import RunStarted
@@ -16,7 +14,7 @@ from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
 from prealloc.report.hosts import hosts_line
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
-from prealloc.report.page import Page, whole, wrapped
+from prealloc.report.page import Page, svg_of, whole, wrapped
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.visible import value, visible
@@ -68,18 +66,10 @@ def render_table(progress: RunProgress, now_s: float, *, height: int | None = No
 
 
 def export_svg(
-    progress: RunProgress,
-    path: Path,
-    width: int = 110,
-    *,
-    now_s: float = 0.0,
-    title: str = "prealloc run",
+    progress: RunProgress, path: Path, width: int = 110, *, now_s: float = 0.0, title: str = "prealloc run"
 ) -> None:
     """Writes the table as an SVG picture, `width` characters wide."""
-    # It records what it prints, so it has to print somewhere.
-    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(render_table(progress, now_s))
-    path.write_text(console.export_svg(title=title, unique_id="prealloc"), encoding="utf-8")
+    path.write_text(svg_of(render_table(progress, now_s), width, title, "prealloc"), encoding="utf-8")
 
 
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
@@ -160,8 +150,7 @@ def _closely(progress: RunProgress, now_s: float, width: int | None) -> list[Tex
     lines += [Text(f"           {more:,} more", "dim")] if more > 0 and running else []
     errors = list(progress.last_errors)[-_NAMED:] if width is None or width < _WIDE else []
     for unit, error in errors:
-        said = error.message.strip().partition("\n")[0]
-        text = visible(f"{error.type}: {said}" if said else error.type)
+        text = visible(human.error(error.type, error.message.strip().partition("\n")[0]))
         lines.append(Text(f"  error    {cut(visible(unit), _NAME, middle=True)}: {text}", "dim"))
     return lines
 
@@ -270,8 +259,8 @@ def _last_error(shard: ShardProgress) -> Text:
     error = shard.last_error
     if error is None:
         return Text()
-    said, type = error.message[:_ERROR].strip().partition("\n")[0], error.type.rpartition(".")[2]
-    return Text(cut(visible(f"{type}: {said}" if said else type), _ERROR), "dim")
+    said = error.message[:_ERROR].strip().partition("\n")[0]
+    return Text(cut(visible(human.error(error.type.rpartition(".")[2], said)), _ERROR), "dim")
 
 
 def _has_column(status: Status, total: Tally) -> bool:

@@ -23,6 +23,21 @@ def render_unit(unit: UnitHistory) -> Page:
     return Page(lambda width: _unit(unit, width))
 
 
+def render_debugged(unit: str, attempt: Attempt, note: str) -> Page:
+    """A unit that was run under a debugger's eyes: status and times, error, result; and whether that was recorded."""
+    waited = f", waited {human.duration(attempt.waiting_s)}" if attempt.waiting_s >= 0.001 else ""
+    page = [
+        fact("unit", visible(unit), 8),
+        fact("status", Text(attempt.status, COLOURS[attempt.status]), 8),
+        fact("attempt", f"{attempt.attempt}, worked {human.duration(attempt.working_s)}{waited}; {note}", 8),
+    ]
+    if attempt.error is not None:
+        page += [Text(), heading("error"), *error_lines(attempt.error)]
+    if attempt.result is not None:
+        page += [Text(), heading("result"), *result_lines(attempt)]
+    return Page(lambda width: page)
+
+
 def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
     before = f", {unit.first_status} at first" if unit.first_status is not unit.status else ""
     deaths = f", {human.count(unit.deaths, 'worker')} killed while alone" if unit.deaths else ""

@@ -69,9 +69,8 @@ def attempts_of(run: RunPaths) -> Attempts:
         number = file.writer.session
         for content, _, offset, length in read_lines(file, warnings):
             if isinstance(content, AttemptLine):
-                unit = Unit(content.shard, content.task, content.repeat)
                 line = content.without_result()
-                found.setdefault(unit, []).append((number, line, Outcome(line, file.path, offset, length)))
+                found.setdefault(line.unit, []).append((number, line, Outcome(line, file.path, offset, length)))
             elif isinstance(content, SessionStarted):
                 sessions[number] = Session(number, content.started_at, None)
             elif isinstance(content, SessionEnded) and number in sessions:

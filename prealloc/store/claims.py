@@ -24,8 +24,9 @@ from prealloc.files.lock import is_held, live_owner, one_at_a_time
 from prealloc.files.paths import ExperimentPaths, RunPaths, parse_journal_name
 from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE
+from prealloc.model.outcome import FINAL
 from prealloc.model.plan import Unit
-from prealloc.store.experiment import is_final, run_identities
+from prealloc.store.experiment import run_identities
 from prealloc.store.fold import RunState
 from prealloc.store.identity import Facts, Identity, Rule
 from prealloc.store.journal import journal_files
@@ -142,7 +143,7 @@ class _Other:
                 with contextlib.suppress(*UNREADABLE):  # damage decides nothing; who reads that run is told
                     line = _lines.decode(raw)
                     identity = self._identities.get(Unit(line.shard, line.task, line.repeat))
-                    if line.kind is None and is_final(line.status) and not (line.late or line.again) and identity:
+                    if line.kind is None and line.status in FINAL and not (line.late or line.again) and identity:
                         yield identity
 
     def is_dying(self) -> bool:

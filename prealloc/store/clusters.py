@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from prealloc.model.json_value import canonical
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import Status
 from prealloc.statistics.difference import unpaired
+from prealloc.store.comparison import Member
 from prealloc.store.totals import first_line
 
 EXAMPLES = 3
@@ -32,8 +33,6 @@ _MASKED = re.compile(
     | (?P<n>    (?<! [A-Za-z_] ) \d+ (?: [.,:]\d+ )* )
     """
 )
-
-T = TypeVar("T")
 
 
 def template(message: str) -> str:
@@ -73,35 +72,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         return self.places[:EXAMPLES]
 
 
-class Ended(NamedTuple):
-    """How a unit ended, as far as clusters look at it."""
-
-    status: Status
-    error: ErrorInfo | None
-
-
-class Home(NamedTuple):
-    """Where a unit is from."""
-
-    shard: Hashable
-    task: Hashable
-
-
-def clusters(
-    items: Sequence[T],
-    ended: Callable[[T], Ended],
-    keys: Mapping[str, Callable[[T], Any]],
-    of: Callable[[T], Home],
-) -> list[Cluster]:
+def clusters(members: Sequence[Member], keys: Mapping[str, Callable[[Member], Any]]) -> list[Cluster]:
     """The units that are not ok, by how they ended; the largest cluster first.
 
     `keys` give what units may have in common, such as a factor's value or the lane. Units that were not run are one
-    cluster without a message. `of` gives the shard and the task of a unit, see Home.
+    cluster without a message.
     """
     found: dict[tuple[Status, str, str], list[int]] = {}
     templates: dict[str, str] = {}
-    for place, item in enumerate(items):
-        status, error = ended(item)
+    for place, member in enumerate(members):
+        status, error = member.unit.status, member.unit.error
         if status is Status.OK:
             continue
         message = error.message if error is not None else ""
@@ -110,9 +90,8 @@ def clusters(
         kind = (status, error.type if error is not None else "", templates[message])
         found.setdefault(kind, []).append(place)
     not_ok = sum(map(len, found.values()))
-    texts = {name: [canonical(of(item)) for item in items] for name, of in keys.items()}
+    texts = {name: [canonical(of(member)) for member in members] for name, of in keys.items()}
     every = {name: Counter(values) for name, values in texts.items()}
-    homes = [of(item) for item in items]
     made = [
         Cluster(
             status=status,
@@ -120,7 +99,7 @@ def clusters(
             template=message,
             units=len(places),
             share=len(places) / not_ok,
-            concentrations=_concentrations(places, texts, every, homes),
+            concentrations=_concentrations(places, texts, every, members),
             places=tuple(places),
         )
         for (status, type, message), places in found.items()
@@ -132,14 +111,14 @@ def _concentrations(
     places: Sequence[int],
     texts: Mapping[str, Sequence[str]],
     every: Mapping[str, Counter[str]],
-    homes: Sequence[Home],
+    members: Sequence[Member],
 ) -> tuple[Concentration, ...]:
     """The strongest first; each further one among the units that have the former values too.
 
     Else a model whose shards waited for a sick lane would stand beside the lane, as if it had failed by itself.
     """
     found: list[Concentration] = []
-    left, units = dict(texts), len(homes)
+    left, units = dict(texts), len(members)
     inside: Sequence[int] | None = None
     while len(places) >= LEAST_UNITS:
         there = units if inside is None else len(inside)
@@ -149,7 +128,7 @@ def _concentrations(
             of_all = every[name][text] if inside is None else sum(values[place] == text for place in inside)
             share, share_of_all = count / len(places), of_all / there
             if share - share_of_all >= (LEAST_EXCESS if best is None else best.share - best.share_of_all + 1e-9):
-                if inside is not None and not _more_than_chance(places, inside, values, text, homes):
+                if inside is not None and not _more_than_chance(places, inside, values, text, members):
                     continue
                 value = msgspec.json.decode(text)
                 best = Concentration(key=name, value=value, units=count, share=share, share_of_all=share_of_all)
@@ -168,14 +147,15 @@ def _concentrations(
 
 
 def _more_than_chance(
-    places: Sequence[int], inside: Sequence[int], values: Sequence[str], text: str, homes: Sequence[Home]
+    places: Sequence[int], inside: Sequence[int], values: Sequence[str], text: str, members: Sequence[Member]
 ) -> bool:
     """Whether units with this value have such failures more often than the others there.
 
     Where the value is one of whole shards, a shard is one observation: it ran together, on one lane. Else a task is.
     """
-    by_shard = len({(homes[place].shard, values[place]) for place in inside}) == len({homes[p].shard for p in inside})
-    of = [home.shard if by_shard else home.task for home in homes]
+    shards = [(member.unit.run, member.unit.shard) for member in members]
+    by_shard = len({(shards[place], values[place]) for place in inside}) == len({shards[place] for place in inside})
+    of = shards if by_shard else [member.unit.task for member in members]
     failed, there = ({(of[place], values[place]) for place in each} for each in (places, inside))
     (mine, of_mine), (others, of_others) = (
         (sum((value == text) is has for _, value in failed), sum((value == text) is has for _, value in there))

@@ -21,7 +21,7 @@ from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.several import benjamini_hochberg, cochran_q, holm
 from prealloc.statistics.size import difference_shown
-from prealloc.store.unit_outcome import UnitOutcome, mixed, success_of
+from prealloc.store.unit_outcome import UnitOutcome, judged, mixed
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"
@@ -41,6 +41,10 @@ class Member(NamedTuple):
     """The factors of its cell, and the run if there are several."""
     content: Hashable
     """Stands for its task's bytes: the same id may be another task in another run."""
+
+    def value(self, name: str) -> Any:
+        """Of a factor, or else of a setting, by which runs may differ too; None if it has neither."""
+        return self.cell.get(name, self.unit.settings.get(name))
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,23 +302,17 @@ def _lost(loss: float, metric: Metric) -> str:
 
 def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:
     """The number that a unit counts with; None: it is undecided, or says nothing of this."""
-    first = asked.outcome == "first"
 
-    def success(unit: UnitOutcome) -> float | None:
-        return success_of(*((unit.first_status, unit.first_success) if first else (unit.status, unit.success)))
+    def measure(unit: UnitOutcome) -> float | None:
+        found = judged(unit, asked.outcome)
+        if asked.metric == "success":
+            return found.rated
+        if asked.metric == "score":
+            return found.score
+        ended = found.outcome.attempt if found.outcome is not None else None
+        return math.log(ended.working_s) if ended and ended.status in FINAL and ended.working_s > 0 else None
 
-    def attempt(unit: UnitOutcome) -> Any:
-        outcome = unit.first if first else unit.outcome
-        return outcome.attempt if outcome is not None and outcome.attempt.status in FINAL else None
-
-    def score(unit: UnitOutcome) -> float | None:
-        return unit.first_score if first else unit.score
-
-    def working(unit: UnitOutcome) -> float | None:
-        ended = attempt(unit)
-        return math.log(ended.working_s) if ended is not None and ended.working_s > 0 else None
-
-    return {"success": success, "score": score, "working_s": working}[asked.metric]
+    return measure
 
 
 def _pairs(texts: Sequence[str], baseline: str | None, values: Sequence[Any]) -> Iterable[tuple[str, str]]:
@@ -343,8 +341,7 @@ def _values(members: Sequence[Member], factor: str) -> list[Any]:
 
 
 def _value(member: Member, factor: str) -> Any:
-    """Of a factor, or of a setting: runs may differ by a setting that is not a factor."""
-    found = member.cell.get(factor, member.unit.settings.get(factor))
+    found = member.value(factor)
     return member.unit.setup.worker if found is None and factor == "worker" else found
 
 

@@ -14,7 +14,6 @@ from prealloc.files.lock import one_at_a_time
 from prealloc.files.paths import ExperimentPaths, readable_name
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import Document
-from prealloc.model.outcome import FINAL
 from prealloc.model.plan import PlanFile, Unit
 from prealloc.model.plan_spec import RANKINGS
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -175,8 +174,3 @@ def counting(entries: list[Entry]) -> Entry:
 def run_identities(run: OpenRun, rule: Rule, facts: Facts) -> dict[Unit, Identity]:
     """What each unit of a run is known by, in the plan's order."""
     return identities(run.file.known_as, run.plan.spec, run.manifests, run.tasks, rule, facts)
-
-
-def is_final(status: str) -> bool:
-    """Whether an ending with this status decides its unit."""
-    return status in FINAL

@@ -111,7 +111,7 @@ class Untidied:
         """Lines that say nothing of it are passed over."""
         if not isinstance(line, AttemptRecord):
             return
-        attempt = (Unit(line.shard, line.task, line.repeat), line.attempt)
+        attempt = (line.unit, line.attempt)
         if isinstance(line, AttemptBegan):
             self._notes.setdefault(attempt, [])
         elif isinstance(line, Noted):
@@ -223,24 +223,24 @@ class _Folding:
         """Raises JournalError if the line is not foreseen."""
         content = line.content
         if isinstance(content, AttemptLine):
-            state = _planned(self._states, file, line.number, content)
+            state = self._planned(file, line, content.unit)
             _count(state, content)
             if not (content.late or content.again):
                 if content.status is Status.INFRA:
                     self._turned_away.append((state, content.attempt))
                 _accept(state, Outcome(content.without_result(), file.path, line.offset, line.length))
         elif isinstance(content, SoloDeath):
-            state = _planned(self._states, file, line.number, content)
+            state = self._planned(file, line, content.unit)
             state.deaths += 1
             state.attempts = max(state.attempts, content.attempt)
             _lose(state, content.attempt)
         elif isinstance(content, AttemptRecord):
-            _count_record(_planned(self._states, file, line.number, content), content)
+            _count_record(self._planned(file, line, content.unit), content)
             self._untidied.take_in(content)
         elif isinstance(content, LibraryOpen):
             self._opens += 1
         elif isinstance(content, Reopened):
-            reopen([_planned(self._states, file, line.number, Unit(*unit)) for unit in content.units])
+            reopen([self._planned(file, line, Unit(*unit)) for unit in content.units])
         else:
             self._take_in_course(content)
 
@@ -257,6 +257,12 @@ class _Folding:
             self._stopped,
             self._paused,
         )
+
+    def _planned(self, file: JournalFile, line: Line, unit: Unit) -> UnitState:
+        state = self._states.get(unit)
+        if state is None:
+            raise damaged(file.path, line.number, f"the plan has no unit {unit}")
+        return state
 
     def _take_in_course(self, content: AnyRecord) -> None:
         """How the session goes on."""
@@ -312,7 +318,7 @@ def tries_in(run: RunPaths, shard: str, only: Unit | None = None) -> dict[Unit, 
     for file in journal_files(run):
         for line in read_lines(file) if file.writer.shard in (None, shard) else ():
             if isinstance(line.content, AttemptLine) and line.content.shard == shard:
-                unit = Unit(shard, line.content.task, line.content.repeat)
+                unit = line.content.unit
                 if only in (None, unit):
                     attempt = with_result(read_line(file.path, line.offset, line.length))
                     found.setdefault(unit, []).append(Tried(session=file.writer.session, attempt=attempt))
@@ -363,15 +369,3 @@ def reopen(states: Iterable[UnitState]) -> None:
         if state.latest is not None and state.latest.attempt.status is not Status.OK:
             state.open = True
             state.deaths = 0
-
-
-def _planned(
-    states: Mapping[Unit, UnitState],
-    file: JournalFile,
-    number: int,
-    line: AttemptLine | SoloDeath | AttemptRecord | Unit,
-) -> UnitState:
-    state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
-    if state is None:
-        raise damaged(file.path, number, f"the plan has no unit {Unit(line.shard, line.task, line.repeat)}")
-    return state

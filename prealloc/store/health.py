@@ -14,13 +14,11 @@ import msgspec
 
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Unit
 from prealloc.store.journal import (
-    AnyRecord,
-    AttemptRecord,
+    AttemptLine,
     JournalFile,
-    SoloDeath,
+    UnitRecord,
     parse_line,
     sort_folder,
     split_lines,
@@ -115,15 +113,15 @@ def examine(run: RunPaths, units: Collection[Unit] | None) -> JournalHealth:
                 why = error.problem.partition(": ")[2]
                 damage.append(_piece(file, Kind.DAMAGED, number, offset, line + b"\n", why, planned))
             else:
-                unit = _unit(content)
+                unit = content.unit if isinstance(content, AttemptLine | UnitRecord) else None
                 if unit is not None and planned is not None and unit not in planned:
-                    why = f"the plan has no unit {unit.shard}/{unit.task}#{unit.repeat}"
+                    why = f"the plan has no unit {unit}"
                     damage.append(_piece(file, Kind.UNPLANNED, number, offset, line + b"\n", why, planned))
-                elif isinstance(content, Attempt) and not content.late and unit is not None:
-                    place = f"{file.path.name}:{number}"
-                    first = seen.setdefault((unit, content.attempt), place)
+                elif isinstance(content, AttemptLine) and not content.late:
+                    key, place = (content.unit, content.attempt), f"{file.path.name}:{number}"
+                    first = seen.setdefault(key, place)
                     if first != place:
-                        duplicates.append(Duplicate(unit=unit, attempt=content.attempt, first=first, again=place))
+                        duplicates.append(Duplicate(unit=key[0], attempt=key[1], first=first, again=place))
             offset += len(line) + 1
         if end < len(raw):
             damage.append(_tail(file, len(lines) + 1, end, raw[end:], planned))
@@ -147,12 +145,6 @@ def by_file(damage: Collection[Damage]) -> Iterator[tuple[str, list[Damage]]]:
         if piece.kind is not Kind.STRANGER:
             files.setdefault(piece.file, []).append(piece)
     yield from files.items()
-
-
-def _unit(content: Attempt | AnyRecord) -> Unit | None:
-    if isinstance(content, Attempt | SoloDeath | AttemptRecord):
-        return Unit(content.shard, content.task, content.repeat)
-    return None
 
 
 def _piece(
@@ -179,16 +171,8 @@ def _tail(file: JournalFile, number: int, offset: int, tail: bytes, planned: set
 
 
 def _stranger(path: Path) -> Damage:
-    return Damage(
-        kind=Kind.STRANGER,
-        file=path.name,
-        line=0,
-        offset=0,
-        length=0,
-        why="it was not written by prealloc",
-        shard=None,
-        unit=None,
-    )
+    why = "it was not written by prealloc"
+    return Damage(kind=Kind.STRANGER, file=path.name, line=0, offset=0, length=0, why=why, shard=None, unit=None)
 
 
 def _legible(piece: bytes, planned: set[Unit] | None) -> Unit | None:

@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple
 
@@ -28,6 +28,7 @@ from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, ha
 from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.part import Part
+from prealloc.model.plan import Unit
 from prealloc.model.policy import MOST_RESULT_BYTES
 from prealloc.model.prices import Price
 from prealloc.model.provenance import Provenance
@@ -42,6 +43,10 @@ class AttemptLine(Attempt, frozen=True, kw_only=True, forbid_unknown_fields=True
     """An attempt as its line has it: the result is JSON text, which only those decode who want to see it."""
 
     result: msgspec.Raw = NO_RESULT
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(self.shard, self.task, self.repeat)
 
     def without_result(self) -> AttemptLine:
         """All that is held in memory of an attempt; the shard's name is the same object in all of them."""
@@ -148,13 +153,22 @@ class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Why, if it died or was killed."""
 
 
-class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
-    """A unit's worker died while the unit was alone in it. The count must survive the master."""
+class UnitRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is noted of an attempt at a unit."""
 
     shard: str
     task: str
     repeat: int
     attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(self.shard, self.task, self.repeat)
+
+
+class SoloDeath(UnitRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
+    """A unit's worker died while the unit was alone in it. The count must survive the master."""
+
     reason: str
 
 
@@ -165,13 +179,8 @@ class LibraryOpen(Record, frozen=True, kw_only=True, forbid_unknown_fields=True,
     path: str
 
 
-class AttemptRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AttemptRecord(UnitRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is noted of an attempt so that somebody can clean up after it, should its process be killed."""
-
-    shard: str
-    task: str
-    repeat: int
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
 
 
 class AttemptBegan(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="began"):
@@ -281,17 +290,21 @@ class JournalWriter:
     def append(self, line: AttemptLine | Record) -> None:
         """Writes one line."""
         self._write(self._point(line), _encoder.encode(line) + b"\n")
-        if self._fsync:
-            self._sync()
+        self.sync()
 
     def copy(self, lines: Sequence[bytes]) -> None:
         """Writes lines of another journal, which have been checked, as they are. Call `sync` before that is told."""
         self._write(Point.REPLICA_APPEND, b"\n".join((*lines, b"")))
 
     def sync(self) -> None:
-        """Has what was copied survive power loss too, where that is asked for."""
+        """Has what was written survive power loss too, where that is asked for."""
         if self._fsync:
-            self._sync()
+            try:
+                fault_point(self._points.fsync)
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._failure = error
+                raise self._failed(error) from error
 
     def _write(self, point: Point, rest: bytes) -> None:
         with self._lock:  # a line may take several writes
@@ -304,14 +317,6 @@ class JournalWriter:
             except OSError as error:
                 self._failure = error
                 raise self._failed(error) from error
-
-    def _sync(self) -> None:
-        try:
-            fault_point(self._points.fsync)
-            os.fsync(self._descriptor)
-        except OSError as error:
-            self._failure = error
-            raise self._failed(error) from error
 
     def _point(self, line: AttemptLine | Record) -> Point:
         if isinstance(line, AttemptLine) and line.reused is not None:
@@ -417,30 +422,22 @@ class _Reader:
         self._offset = 0
 
     def lines(self) -> Iterator[Line]:
-        while piece := self._read(_PIECE):
+        while piece := self._read(self._stream.read, _PIECE):
             if not piece.endswith(b"\n"):
-                piece += self._rest_of_line()
+                piece += self._read(self._stream.readline, MOST_LINE_BYTES)
             end = piece.rfind(b"\n") + 1
             yield from self._parse(piece[:end])
             if end < len(piece):
                 return self._end_with(len(piece) - end)
         return None
 
-    def _rest_of_line(self) -> bytes:
+    def _read(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
-            return self._stream.readline(MOST_LINE_BYTES)
+            return read(size)
         except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _read(self, size: int) -> bytes:
-        try:
-            return self._stream.read(size)
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: OSError) -> JournalError:
-        hint = "fix the disk, or restore the file from a copy"
-        return JournalError(f"it cannot be read: {error.strerror}", where=str(self._file.path), hint=hint)
+            hint = "fix the disk, or restore the file from a copy"
+            where = str(self._file.path)
+            raise JournalError(f"it cannot be read: {error.strerror}", where=where, hint=hint) from error
 
     def _parse(self, piece: bytes) -> Iterator[Line]:
         """The lines in a piece of whole lines."""
@@ -476,7 +473,7 @@ class _Reader:
 
     def _end_with(self, size: int) -> None:
         """The last line was cut. It may be long and without end (zeros), but no whole line may follow it."""
-        while more := self._read(_PIECE):
+        while more := self._read(self._stream.read, _PIECE):
             if b"\n" in more:
                 raise damaged(self._file.path, self._number + 1, f"it is longer than {MOST_LINE_BYTES} bytes")
             size += len(more)

@@ -13,7 +13,7 @@ from prealloc.statistics.rate import Tasks
 from prealloc.statistics.repeats import Spread, spread
 from prealloc.statistics.size import variance_with_repeats
 from prealloc.store.comparison import RUN, Member
-from prealloc.store.unit_outcome import success_of
+from prealloc.store.unit_outcome import judged
 
 _Cells = dict[str, dict[str, dict[str, list[float]]]]
 """Successes by task, by the value of the factor, by all other factors."""
@@ -82,14 +82,12 @@ def _rates(pair: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[tupl
 def _cells(members: Iterable[Member], factor: str | None) -> _Cells:
     found: _Cells = {}
     for member in members:
-        unit = member.unit
-        value = success_of(unit.first_status, unit.first_success)
-        if value is None:
+        if (value := judged(member.unit).rated) is None:
             continue
         cell = {name: each for name, each in member.cell.items() if name != factor}
-        given = member.cell.get(factor, unit.settings.get(factor)) if factor is not None else None
+        given = member.value(factor) if factor is not None else None
         tasks = found.setdefault(canonical(cell), {}).setdefault(canonical(given), {})
-        tasks.setdefault(unit.task, []).append(value)
+        tasks.setdefault(member.unit.task, []).append(value)
     return found
 
 

@@ -1,20 +1,22 @@
-"""What became of each lane's limit over time: JSON lines in the run folder, for people and plots."""
+"""What became of each lane's limit over time: JSON lines in the run folder, for people and plots.
+
+Nothing rests on them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from prealloc.files.paths import RunPaths
-from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.document import UNREADABLE
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
+from prealloc.store.tail import content_of, decoded
 
 
 class LaneLog:
@@ -36,31 +38,6 @@ class LaneLog:
                 file.write(line + b"\n")
 
 
-def read_halts(paths: RunPaths, lanes: Sequence[Lane], session: int) -> tuple[LaneHalted, ...]:
-    """The lanes that have halted in a session, as far as their logs are there: nothing rests on them."""
-    first = {told.lane: told for told in reversed(list(_told(paths, lanes, session, _halts)))}
-    return tuple(
-        LaneHalted(
-            lane=lane.name,
-            reason=first[lane.name].reason,
-            hint=first[lane.name].hint or first[lane.name].mend,
-            goes_on=first[lane.name].goes_on,
-        )
-        for lane in lanes
-        if lane.name in first
-    )
-
-
-def read_pauses(paths: RunPaths, lanes: Sequence[Lane], session: int, now: float) -> tuple[LanePaused, ...]:
-    """The lanes whose server has asked for a pause that is not over at `now`, by the wall clock. As above."""
-    longest: dict[str, LanePaused] = {}
-    for told in _told(paths, lanes, session, _pauses):
-        left_s = round(told.at + told.wait_s - now, 3)
-        if left_s > (longest[told.lane].wait_s if told.lane in longest else 0.0):
-            longest[told.lane] = LanePaused(lane=told.lane, wait_s=left_s, http_status=told.http_status)
-    return tuple(longest.values())
-
-
 class LaneNote(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a lane's log."""
 
@@ -76,60 +53,51 @@ class LaneNote(msgspec.Struct, frozen=True, kw_only=True):
     http_status: int | None = None
     reason: str = ""
     hint: str = ""
+    goes_on: bool = False
+    mend: str = "fix what its tasks need"
+    """The name of `hint` in the runs of earlier versions."""
+
+    def told(self) -> LaneChanged | LanePaused | LaneHalted:
+        """The event that it was written for."""
+        if self.event == "lane_changed":
+            window_s = self.window_s or 1.0
+            return LaneChanged(lane=self.lane, limit=self.limit or 0.0, window_s=window_s, reason=self.reason)
+        if self.event == "lane_paused":
+            return LanePaused(lane=self.lane, wait_s=self.wait_s or 0.0, http_status=self.http_status)
+        return LaneHalted(lane=self.lane, reason=self.reason, hint=self.hint or self.mend, goes_on=self.goes_on)
+
+
+notes = msgspec.json.Decoder(LaneNote)
 
 
 def read_notes(paths: RunPaths, lanes: Sequence[Lane]) -> list[LaneNote]:
-    """All that the logs of the lanes say, in order of time, as far as they are there: nothing rests on them."""
-    found = []
-    for lane, path in _files(paths, lanes).items():
-        for line in _lines(path):
-            with contextlib.suppress(*UNREADABLE):
-                note = _notes.decode(line)
-                if note.lane == lane:
-                    found.append(note)
+    """All that the logs of the lanes say, in order of time, as far as they are there."""
+    files = _files(paths, lanes).items()
+    found = (
+        note for lane, path in files for note in decoded(notes, content_of(path).split(b"\n")) if note.lane == lane
+    )
     return sorted(found, key=lambda note: note.at)
 
 
-def _told(paths: RunPaths, lanes: Sequence[Lane], session: int, lines: msgspec.json.Decoder[T]) -> Iterator[T]:
-    for lane, path in _files(paths, lanes).items():
-        for line in _lines(path):
-            with contextlib.suppress(*UNREADABLE):
-                told = lines.decode(line)
-                if (told.lane, told.session) == (lane, session):
-                    yield told
+def read_halts(paths: RunPaths, lanes: Sequence[Lane], session: int) -> tuple[LaneHalted, ...]:
+    """The lanes that have halted in a session, each with what has halted it first."""
+    first: dict[str, LaneHalted] = {}
+    for note in read_notes(paths, lanes):
+        if note.session == session and isinstance(event := note.told(), LaneHalted):
+            first.setdefault(note.lane, event)
+    return tuple(first[lane.name] for lane in lanes if lane.name in first)
 
 
-class _Halt(msgspec.Struct, frozen=True, tag_field="event", tag="lane_halted"):
-    lane: str
-    reason: str
-    hint: str = ""
-    goes_on: bool = False
-    mend: str = "fix what its tasks need"  # the name of `hint` in the runs of earlier versions
-    session: int = 1
-
-
-class _Pause(msgspec.Struct, frozen=True, tag_field="event", tag="lane_paused"):
-    at: float
-    lane: str
-    wait_s: float
-    http_status: int | None = None
-    session: int = 1
-
-
-T = TypeVar("T", _Halt, _Pause)
-
-_halts = msgspec.json.Decoder(_Halt)
-_pauses = msgspec.json.Decoder(_Pause)
-_notes = msgspec.json.Decoder(LaneNote)
+def read_pauses(paths: RunPaths, lanes: Sequence[Lane], session: int, now: float) -> tuple[LanePaused, ...]:
+    """The lanes whose server has asked for a pause that is not over at `now`, by the wall clock."""
+    longest: dict[str, LanePaused] = {}
+    for note in read_notes(paths, lanes):
+        if note.session == session and isinstance(event := note.told(), LanePaused):
+            left_s = round(note.at + event.wait_s - now, 3)
+            if left_s > (longest[note.lane].wait_s if note.lane in longest else 0.0):
+                longest[note.lane] = msgspec.structs.replace(event, wait_s=left_s)
+    return tuple(longest.values())
 
 
 def _files(paths: RunPaths, lanes: Sequence[Lane]) -> dict[str, Path]:
     return {lane.name: paths.lane(number) for number, lane in enumerate(lanes)}
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        with open(open_regular(path, inside=path.parent), "rb") as file:
-            return file.read().split(b"\n")
-    except (Unusable, OSError):
-        return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +16,11 @@ from prealloc.model.outcome import FINAL, Status, Successes
 from prealloc.model.prices import Cost, sum_of
 from prealloc.model.tables import TASK, ResultsOptions
 from prealloc.model.usage import Usage, added
-from prealloc.statistics.rate import bounds, mean, rate
+from prealloc.statistics.rate import Bounds, Estimate, bounds, mean, rate
 from prealloc.statistics.repeats import each_task, pass_at, pass_hat
 from prealloc.store.keys import cluster_of
 from prealloc.store.later import Rerun, Retried, rerun_of, retried_of
-from prealloc.store.unit_outcome import UnitOutcome, mixed, success_of
+from prealloc.store.unit_outcome import Judged, UnitOutcome, judged, mixed
 
 LEAST_CLUSTERS = 5
 """With fewer groups of tasks an interval over groups says nothing."""
@@ -141,14 +140,14 @@ def row_of(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOp
         latest.count_latest(unit.success, unit.unclear)
     headline = first if asked.outcome == "first" else latest
     working = sorted(unit.working_s for unit in units if unit.working_s is not None)
-    judged = [(unit, *_judged(unit, asked.outcome)) for unit in units]
-    rated, undecided, scores = _by_cluster(judged, asked, group)
+    counted = [(unit, judged(unit, asked.outcome)) for unit in units]
+    rated, undecided, scores = _by_cluster(counted, asked, group)
     found = rate(rated, level=level) if reported else None
     limits = bounds(rated, undecided, level=level) if reported else None
-    passed = _passed(judged, asked.pass_k) if reported else _Passed()
+    passed = _passed(counted, asked.pass_k) if reported else _Passed()
     score = mean(scores, level=level)
     again = [(unit.first_success, unit.success) for unit in units if unit.first != unit.outcome and unit.first]
-    tries = [(unit.was_retried, value) for unit in units if (value := _success(unit, "first")) is not None]
+    tries = [(unit.was_retried, value) for unit in units if (value := judged(unit).rated) is not None]
     cost = sum_of(Cost(unit.cost, unit.unpriced_tokens) for unit in units)
     return ResultsRow(
         group=group,
@@ -160,16 +159,11 @@ def row_of(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOp
         rated=headline.rated,
         outcome=asked.outcome,
         rate=headline.rate(reported),
-        low=found.low if found else None,
-        high=found.high if found else None,
         level=level,
         cluster=asked.cluster,
         clusters=len(rated),
-        n_eff=found.n_eff if found else None,
-        worst=limits.worst if limits else None,
-        best=limits.best if limits else None,
-        worst_low=limits.worst_low if limits else None,
-        best_high=limits.best_high if limits else None,
+        **_these(found, "low", "high", "n_eff"),
+        **_these(limits, "worst", "best", "worst_low", "best_high"),
         pass_k=passed.k,
         pass_tasks=passed.tasks,
         pass_of=passed.of,
@@ -188,7 +182,7 @@ def row_of(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOp
         score_low=_finite(score.low) if score else None,
         score_high=_finite(score.high) if score else None,
         means={name: _mean_of(units, name, asked) for name in asked.mean},
-        mean_working_s=_mean(working),
+        mean_working_s=math.fsum(working) / len(working) if working else None,
         p50_working_s=percentile(working, 50),
         p95_working_s=percentile(working, 95),
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
@@ -199,23 +193,13 @@ def row_of(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOp
     )
 
 
-def _judged(unit: UnitOutcome, outcome: OutcomeOf) -> tuple[Status, bool | None, float | None]:
-    """Status, success and score of the outcome that is asked for."""
-    if outcome == "first":
-        return unit.first_status, unit.first_success, unit.first_score
-    return unit.status, unit.success, unit.score
-
-
-def _success(unit: UnitOutcome, outcome: OutcomeOf) -> float | None:
-    status, success, _ = _judged(unit, outcome)
-    return success_of(status, success)
-
-
-_Judged = Sequence[tuple[UnitOutcome, Status, bool | None, float | None]]
+def _these(found: Estimate | Bounds | None, *names: str) -> dict[str, Any]:
+    """These numbers of what was found; None each, if nothing was."""
+    return {name: getattr(found, name, None) for name in names}
 
 
 def _by_cluster(
-    judged: _Judged, asked: ResultsOptions, group: Mapping[str, Any]
+    counted: Sequence[tuple[UnitOutcome, Judged]], asked: ResultsOptions, group: Mapping[str, Any]
 ) -> tuple[dict[str, list[float]], dict[str, int], dict[str, list[float]]]:
     """Of each cluster the successes of its rated units, how many are undecided, and its scores.
 
@@ -224,14 +208,14 @@ def _by_cluster(
     rated: dict[str, list[float]] = {}
     undecided: dict[str, int] = {}
     scores: dict[str, list[float]] = {}
-    for unit, status, success, score in judged:
+    for unit, found in counted:
         name = cluster_of(unit, asked.cluster)
-        if (value := success_of(status, success)) is not None:
+        if (value := found.rated) is not None:
             rated.setdefault(name, []).append(value)
-        elif status not in FINAL:
+        elif found.status not in FINAL:
             undecided[name] = undecided.get(name, 0) + 1
-        if score is not None:
-            scores.setdefault(name, []).append(score)
+        if found.score is not None:
+            scores.setdefault(name, []).append(found.score)
     if asked.cluster != TASK and rated and len(rated) < LEAST_CLUSTERS:
         where = ", ".join(f"{name} {plain(value)}" for name, value in group.items())
         problem = (
@@ -251,18 +235,18 @@ class _Passed(NamedTuple):
     hat: float | None = None
 
 
-def _passed(judged: _Judged, k: int | None) -> _Passed:
+def _passed(counted: Sequence[tuple[UnitOutcome, Judged]], k: int | None) -> _Passed:
     """pass@k and pass^k. Repeats are of a task in one cell, by one worker with one setup: else they are other units."""
     names: dict[tuple[int, int], str] = {}
     tasks: dict[str, list[float]] = {}
     planned: Counter[str] = Counter()
-    for unit, status, success, _ in judged:
+    for unit, each in counted:
         key = id(unit.setup), id(unit.cell)
         if key not in names:
             names[key] = canonical((unit.setup, unit.cell))
         name = f"{names[key]}{unit.task}"
         planned[name] += 1
-        if (value := success_of(status, success)) is not None:
+        if (value := each.rated) is not None:
             tasks.setdefault(name, []).append(value)
     if k is None:
         k = max(planned.values(), default=1)
@@ -270,7 +254,7 @@ def _passed(judged: _Judged, k: int | None) -> _Passed:
             return _Passed()
     at, hat = (each_task(measure, k, tasks) for measure in (pass_at, pass_hat))
     of = sum(count >= k for count in planned.values())
-    return _Passed(k, len(at), of, *(found.value if (found := mean(each)) else None for each in (at, hat)))
+    return _Passed(k, len(at), of, *(found.value if (found := mean(values)) else None for values in (at, hat)))
 
 
 def _mean_of(units: Sequence[UnitOutcome], name: str, asked: ResultsOptions) -> Mean | None:
@@ -297,14 +281,3 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return _sum(values) / len(values) if values else None
-
-
-def _sum(values: Sequence[float]) -> float:
-    try:
-        return math.fsum(values)
-    except OverflowError:  # two scores of 1e308: JSON has no word for more
-        return math.copysign(sys.float_info.max, sum(math.copysign(1.0, value) for value in values))

@@ -107,16 +107,13 @@ class ScoresWriter:
             os.ftruncate(self._file, whole)
             os.lseek(self._file, whole, os.SEEK_SET)
         if not whole:
-            self._write(head)
-
-    def append(self, score: Score) -> None:
-        """Writes a score down. Raises CannotGoOn if the disk is full."""
-        self._write(score)
+            self.append(head)
 
     def close(self) -> None:
         os.close(self._file)
 
-    def _write(self, line: Document) -> None:
+    def append(self, line: ScoresFile | Score) -> None:
+        """Writes a line down. Raises CannotGoOn if the disk is full."""
         raw = msgspec.json.encode(line) + b"\n"
         with must_write(self._path):
             while raw:

@@ -48,10 +48,9 @@ def unheard(run: RunPaths, before: RunState) -> Unheard:
         for host in sorted(folder.iterdir()) if folder.is_dir() else ():
             try:
                 for line in _lines(RunPaths(host)):
-                    unit = Unit(line.shard, line.task, line.repeat)
-                    state = before.units.get(unit)
+                    state = before.units.get(line.unit)
                     if state is not None and state.open and state.first is None:
-                        found.setdefault(unit, line)
+                        found.setdefault(line.unit, line)
             except JournalError as error:
                 notes.append(f"what {host.name} has written is left out: {error.where}: {error.problem}")
         if len(found) > count:

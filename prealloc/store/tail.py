@@ -1,19 +1,44 @@
-"""Files that other processes append to, read on from where they were read to."""
+"""Files of lines that other processes append to."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Unusable, open_regular
+from prealloc.model.document import UNREADABLE
 from prealloc.store.journal import AnyRecord, AttemptLine, JournalFile, journal_files, parse_line
+
+T = TypeVar("T")
+
+MOST_BYTES = 2**28
+"""A larger file that nothing rests on is none of ours."""
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a file that nothing rests on; none if it cannot be read."""
+    try:
+        with open(open_regular(path, inside=path.parent), "rb") as file:
+            return file.read(MOST_BYTES)
+    except (Unusable, OSError):
+        return b""
+
+
+def decoded(decoder: msgspec.json.Decoder[T], lines: Iterable[bytes]) -> Iterator[T]:
+    """Those of the lines that can be read."""
+    for line in lines:
+        with contextlib.suppress(*UNREADABLE):
+            yield decoder.decode(line)
 
 
 class LinesTail:
-    """The lines of one file, each once, when it is whole."""
+    """The lines of one file, each once, when it is whole; read on from where it was read to."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from prealloc.store.comparison import Member
-from prealloc.store.unit_outcome import success_of
+from prealloc.store.unit_outcome import judged
 
 Solved = Literal["always", "never", "flaky", "undecided", "none"]
 """Of all repeats of a task in a cell: `none` has no unit there, `undecided` none that says yes or no."""
@@ -78,7 +78,7 @@ def task_grid(members: Sequence[Member], factors: Sequence[str], first: str | No
             counts[unit.task] = [[0, 0, 0] for _ in columns]
             types[unit.task] = unit.type
         mine = counts[unit.task][places[_text(member, names)]]
-        value = success_of(unit.first_status, unit.first_success)
+        value = judged(unit).rated
         mine[2] += 1
         if value is not None:
             mine[0] += int(value)
@@ -87,9 +87,9 @@ def task_grid(members: Sequence[Member], factors: Sequence[str], first: str | No
     return TaskGrid(
         columns=tuple(columns.values()),
         rows=tuple(sorted(rows, key=lambda row: (row.rate is None, row.rate or 0.0, row.type, row.task))),
-        by_none=_count(rows, lambda row: row.rate == 0),
-        by_all=_count(rows, lambda row: row.rate == 1),
-        flaky=_count(rows, lambda row: any(cell.solved == "flaky" for cell in row.cells)),
+        by_none=sum(row.rate == 0 for row in rows),
+        by_all=sum(row.rate == 1 for row in rows),
+        flaky=sum(any(cell.solved == "flaky" for cell in row.cells) for row in rows),
     )
 
 
@@ -103,19 +103,9 @@ def _columns(members: Sequence[Member], names: Sequence[str]) -> dict[bytes, dic
     for member in members:
         text = _text(member, names)
         if text not in found:
-            found[text] = {name: value_of(member, name) for name in names}
+            found[text] = {name: member.value(name) for name in names}
     return found
 
 
-def value_of(member: Member, name: str) -> Any:
-    """Of a factor, or else of a setting; None if it has neither."""
-    cell: Mapping[str, Any] = member.cell
-    return cell[name] if name in cell else member.unit.settings.get(name)
-
-
 def _text(member: Member, names: Sequence[str]) -> bytes:
-    return msgspec.json.encode([value_of(member, name) for name in names])
-
-
-def _count(rows: Sequence[TaskRow], is_one: Callable[[TaskRow], bool]) -> int:
-    return sum(map(is_one, rows))
+    return msgspec.json.encode([member.value(name) for name in names])

@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from prealloc.files.atomic import write_file
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.document import UNREADABLE
 from prealloc.model.events import (
     AttemptEnded,
     AttemptStarted,
@@ -34,11 +32,10 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.lane import LaneFigures
+from prealloc.store.tail import content_of, decoded
 
 MOST_LINES = 4000
 FIRST_INTERVAL_S = 2.0
-MOST_BYTES = 2**28
-"""A larger file is none of ours."""
 MOST_NAMED = 1000
 """Units that are named as running; the others are counted."""
 
@@ -99,24 +96,18 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_most: int | None = None
 
 
-_samples = msgspec.json.Decoder(Sample)
+samples = msgspec.json.Decoder(Sample)
 _running = msgspec.json.Decoder(Running)
 
 
 def read_samples(paths: RunPaths) -> list[Sample]:
     """All lines that can be read, in their order."""
-    found = []
-    for line in _content(paths.telemetry).split(b"\n"):
-        with contextlib.suppress(*UNREADABLE):
-            found.append(_samples.decode(line))
-    return found
+    return list(decoded(samples, content_of(paths.telemetry).split(b"\n")))
 
 
 def read_running(paths: RunPaths) -> Running | None:
     """What runs now, if anybody says so. Of a run without a master it is what ran when that was killed."""
-    with contextlib.suppress(*UNREADABLE):
-        return _running.decode(_content(paths.running))
-    return None
+    return next(decoded(_running, [content_of(paths.running)]), None)
 
 
 def merged(samples: Sequence[Sample]) -> list[Sample]:
@@ -164,7 +155,7 @@ class Telemetry:
         self._lines = len(earlier)
         lengths = sorted(sample.s for sample in earlier)
         self._interval_s = max(FIRST_INTERVAL_S, lengths[len(lengths) // 2] if lengths else 0.0)
-        content = _content(paths.telemetry)
+        content = content_of(paths.telemetry)
         self._torn = bool(content) and not content.endswith(b"\n")
         """Its last line was cut: the next one is not to be a part of it."""
 
@@ -277,11 +268,3 @@ _SLACK_S = 0.1
 def _like(lane: LaneFigures | None) -> LaneFigures:
     """An interval in which nothing happened in a lane."""
     return LaneFigures(limit=lane.limit if lane is not None else None)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with open(open_regular(path, inside=path.parent), "rb") as file:
-            return file.read(MOST_BYTES)
-    except (Unusable, OSError):
-        return b""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.model.answers import Setup
+from prealloc.model.comparison import OutcomeOf
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, cost_of, sum_of
@@ -85,6 +86,29 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def read(self) -> Attempt | None:
         """The accepted attempt as the journal holds it, with its result; None if none has ended yet."""
         return self.outcome.read() if self.outcome else None
+
+
+class Judged(NamedTuple):
+    """What a unit counts with."""
+
+    outcome: Outcome | None
+    status: Status
+    success: bool | None
+    score: float | None
+
+    @property
+    def rated(self) -> float | None:
+        """In a rate: 1 or 0. None: it is undecided, or ok without a known success."""
+        if self.status is Status.OK:
+            return None if self.success is None else float(self.success)
+        return 0.0 if self.status in FINAL else None
+
+
+def judged(unit: UnitOutcome, which: OutcomeOf = "first") -> Judged:
+    """What it counts with, by its first or its latest outcome."""
+    if which == "first":
+        return Judged(unit.first, unit.first_status, unit.first_success, unit.first_score)
+    return Judged(unit.outcome, unit.status, unit.success, unit.score)
 
 
 def unit_outcome(
@@ -179,13 +203,6 @@ def history_of(
         log=str(run.paths.log(unit.shard)),
         run=name,
     )
-
-
-def success_of(status: Status, success: bool | None) -> float | None:
-    """What a unit counts with in a rate: 1 or 0. None: it is undecided, or ok without a known success."""
-    if status is Status.OK:
-        return None if success is None else float(success)
-    return 0.0 if status in FINAL else None
 
 
 def mixed(units: Iterable[UnitOutcome], but: Container[str] = ()) -> tuple[str, ...]:

@@ -69,21 +69,6 @@ class Ending(NamedTuple):
 class Running:
     """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
 
-    __slots__ = (
-        "again",
-        "announced",
-        "call",
-        "clock",
-        "closed",
-        "context",
-        "inner",
-        "order",
-        "slot",
-        "started_wall",
-        "task",
-        "variables",
-    )
-
     def __init__(
         self,
         order: UnitOrder,
@@ -227,7 +212,7 @@ def clean_up(running: Running) -> bool:
         try:
             value = running.variables.run(callback)
             if inspect.isawaitable(value):
-                _awaited(running, _wait_for(value))
+                _awaited(running, wait_for(value))
         except BaseException:
             traceback.print_exc()
             clean = False
@@ -259,7 +244,8 @@ async def _clean_up_inner(running: Running) -> bool:
     return clean
 
 
-async def _wait_for(value: Awaitable[Any]) -> None:
+async def wait_for(value: Awaitable[Any]) -> None:
+    """As a coroutine, which is what an event loop runs."""
     await value
 
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from prealloc.worker.attempt import wait_for
 from prealloc.worker.function import load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import CleanupJob
@@ -32,7 +33,4 @@ def call_cleanup(name: str, import_path: Sequence[str], unit: str, notes: Sequen
     if inspect.isawaitable(value):
         import asyncio
 
-        async def wait() -> None:
-            await value
-
-        asyncio.run(wait())
+        asyncio.run(wait_for(value))

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from prealloc.errors import LibraryOpened, WorkerFunctionError
 from prealloc.worker.result import describe
@@ -31,16 +31,15 @@ def check_name(name: str) -> tuple[str, str]:
     """Splits `module:function`. Raises WorkerFunctionError; imports nothing."""
     module, colon, function = name.partition(":")
     if not colon or not module or not function or not all(part.isidentifier() for part in module.split(".")):
-        raise WorkerFunctionError(
-            "it does not name a function", where=repr(name), hint=f"write module:function, such as {EXAMPLE}"
-        )
+        raise _refused(name, "it does not name a function", f"write module:function, such as {EXAMPLE}")
     if module == "__main__":
-        raise WorkerFunctionError(
-            "workers do not import the caller's __main__ (each of them would run the program again)",
-            where=repr(name),
-            hint="move the function into a module of its own, and name it module:function",
-        )
+        problem = "workers do not import the caller's __main__ (each of them would run the program again)"
+        raise _refused(name, problem, "move the function into a module of its own, and name it module:function")
     return module, function
+
+
+def _refused(name: str, problem: str, hint: str) -> WorkerFunctionError:
+    return WorkerFunctionError(problem, where=repr(name), hint=hint)
 
 
 def load_function(name: str, import_path: Sequence[str] = (), parameters: str = OF_A_TASK) -> WorkerFunction:
@@ -65,23 +64,16 @@ def defines(cls: type, method: str) -> bool:
 
 
 def _checked_class(name: str, cls: type) -> WorkerFunction:
-    short = cls.__name__
     if not defines(cls, "__call__"):
-        raise WorkerFunctionError(
-            "it is a class without __call__",
-            where=repr(name),
-            hint="a worker class is made once and called for each task: give it def __call__(self, task, ctx)",
-        )
+        hint = "a worker class is made once and called for each task: give it def __call__(self, task, ctx)"
+        raise _refused(name, "it is a class without __call__", hint)
     try:
         inspect.signature(cls).bind()
     except ValueError:
         pass  # as in _check_signature
     except TypeError as error:
-        raise WorkerFunctionError(
-            f"it cannot be made as {short}(): {error}",
-            where=repr(name),
-            hint="give the parameters of its __init__ defaults; each task brings its settings, as ctx.settings",
-        ) from None
+        hint = "give the parameters of its __init__ defaults; each task brings its settings, as ctx.settings"
+        raise _refused(name, f"it cannot be made as {cls.__name__}(): {error}", hint) from None
     call: Any = cls.__call__
     if inspect.isfunction(inspect.getattr_static(cls, "__call__")):
         call = call.__get__(object(), cls)  # as it is called: without self
@@ -89,11 +81,8 @@ def _checked_class(name: str, cls: type) -> WorkerFunction:
     is_async = _is_async(call)
     closes = next((each for each in ("__enter__", "close", "__aenter__", "aclose") if defines(cls, each)), "")
     if not is_async and (closes in ("__aenter__", "aclose") or inspect.iscoroutinefunction(getattr(cls, closes, None))):
-        raise WorkerFunctionError(
-            f"its {closes} is async, but its __call__ is not",
-            where=repr(name),
-            hint="write async def __call__(self, task, ctx); or give it __enter__ and __exit__, or close, that are not",
-        )
+        hint = "write async def __call__(self, task, ctx); or give it __enter__ and __exit__, or close, that are not"
+        raise _refused(name, f"its {closes} is async, but its __call__ is not", hint)
     return WorkerFunction(name, cls, is_async, is_class=True)
 
 
@@ -114,27 +103,18 @@ def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., A
         raise
     except BaseException as error:
         # A user's module may do anything at import, sys.exit() included.
-        raise WorkerFunctionError(
-            _import_problem(module_name, error),
-            where=repr(name),
-            hint="run prealloc from the folder that holds the module, or install the module",
-        ) from None
+        hint = "run prealloc from the folder that holds the module, or install the module"
+        raise _refused(name, _import_problem(module_name, error), hint) from None
     target: Any = module
     for part in function_name.split("."):
         target = getattr(target, part, None)
         if target is None:
-            raise WorkerFunctionError(
-                f"module {module_name} has no {function_name}", where=repr(name), hint=_near(module, part)
-            )
+            raise _refused(name, f"module {module_name} has no {function_name}", _near(module, part))
     if not callable(target):
         kind = type(target).__name__
-        raise WorkerFunctionError(
-            f"it is not a function but {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}",
-            where=repr(name),
-            hint="name a function",
-        )
-    found: Callable[..., Any] = target
-    return found
+        article = "an" if kind[0].lower() in "aeiou" else "a"
+        raise _refused(name, f"it is not a function but {article} {kind}", "name a function")
+    return cast("Callable[..., Any]", target)
 
 
 def unset(variables: Sequence[str]) -> tuple[str, ...]:
@@ -159,9 +139,7 @@ def _check_signature(name: str, target: Callable[..., Any], parameters: str, def
             hint=f"give it two positional parameters: def {definition}",
         ) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        raise WorkerFunctionError(
-            "it is a generator", where=repr(name), hint="return one JSON value instead of yielding"
-        )
+        raise _refused(name, "it is a generator", "return one JSON value instead of yielding")
 
 
 def _import_problem(module: str, error: BaseException) -> str:

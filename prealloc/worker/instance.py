@@ -13,8 +13,8 @@ import inspect
 import os
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Any
 
 from prealloc.errors import WorkerFunctionError
@@ -42,24 +42,18 @@ class Instance:
 
     def make(self) -> bool:
         """Makes the object, in the thread that the tasks run in. False: it cannot be made."""
-        try:
-            with ExitStack() as stack:
-                made = self._worker.call()
-                if _has_either(made, "__enter__", "__exit__"):
-                    stack.enter_context(made)
-                elif (close := getattr(made, "close", None)) is not None:
-                    stack.callback(close)
-                self._take(made, stack.pop_all())
-        except BaseException as error:
-            self._failed(error)
-        finally:
-            self.made.set()
-        leave_if_forked(self._pid)
+        with self._making(), ExitStack() as stack:
+            made = self._worker.call()
+            if _has_either(made, "__enter__", "__exit__"):
+                stack.enter_context(made)
+            elif (close := getattr(made, "close", None)) is not None:
+                stack.callback(close)
+            self._take(made, stack.pop_all())
         return self.error is None
 
     async def make_async(self) -> bool:
         """The same on the event loop that the tasks run on."""
-        try:
+        with self._making():
             async with AsyncExitStack() as stack:
                 made = self._worker.call()
                 if _has_either(made, "__aenter__", "__aexit__"):
@@ -69,34 +63,19 @@ class Instance:
                 elif (close := getattr(made, "aclose", None) or getattr(made, "close", None)) is not None:
                     stack.push_async_callback(_call, close)
                 self._take(made, stack.pop_all())
-        except BaseException as error:
-            self._failed(error)
-        finally:
-            self.made.set()
-        leave_if_forked(self._pid)
         return self.error is None
 
     def close(self) -> None:
         """Closes the object, if it has been made and not closed yet."""
-        try:
-            if isinstance(stack := self._to_close(), ExitStack):
+        with self._closing() as stack:
+            if isinstance(stack, ExitStack):
                 stack.close()
-        except BaseException as error:
-            self._not_closed(error)
-        finally:
-            self.closed.set()
-        leave_if_forked(self._pid)
 
     async def close_async(self) -> None:
         """The same on the event loop, in the asyncio task that has made it."""
-        try:
-            if isinstance(stack := self._to_close(), AsyncExitStack):
+        with self._closing() as stack:
+            if isinstance(stack, AsyncExitStack):
                 await stack.aclose()
-        except BaseException as error:
-            self._not_closed(error)
-        finally:
-            self.closed.set()
-        leave_if_forked(self._pid)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -104,22 +83,33 @@ class Instance:
         self.function = self._worker._replace(call=made, is_class=False)
         self._exit = stack
 
-    def _to_close(self) -> ExitStack | AsyncExitStack | None:
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            leave_if_forked(self._pid, error)
+            traceback.print_exc()
+            self.error = WorkerFunctionError(
+                f"{self._worker.name} cannot be made: {brief_error(error)}",
+                hint="its traceback is in the shard's log; when the cause is gone, `prealloc resume`",
+            )
+        finally:
+            self.made.set()
+        leave_if_forked(self._pid)
+
+    @contextmanager
+    def _closing(self) -> Iterator[ExitStack | AsyncExitStack | None]:
         stack, self._exit = self._exit, None
-        return stack
-
-    def _failed(self, error: BaseException) -> None:
-        leave_if_forked(self._pid, error)
-        traceback.print_exc()
-        self.error = WorkerFunctionError(
-            f"{self._worker.name} cannot be made: {brief_error(error)}",
-            hint="its traceback is in the shard's log; when the cause is gone, `prealloc resume`",
-        )
-
-    def _not_closed(self, error: BaseException) -> None:
-        leave_if_forked(self._pid, error)
-        traceback.print_exc()
-        self.problem = brief_error(error)
+        try:
+            yield stack
+        except BaseException as error:
+            leave_if_forked(self._pid, error)
+            traceback.print_exc()
+            self.problem = brief_error(error)
+        finally:
+            self.closed.set()
+        leave_if_forked(self._pid)
 
 
 def _has_either(made: Any, *names: str) -> bool:
@@ -130,8 +120,4 @@ def _has_either(made: Any, *names: str) -> bool:
 async def _call(close: Callable[[], Any]) -> None:
     value = close()
     if inspect.isawaitable(value):
-        await _wait_for(value)
-
-
-async def _wait_for(value: Awaitable[Any]) -> None:
-    await value
+        await value

@@ -13,6 +13,9 @@ from prealloc.model.policy import RunPolicy
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_ATTEMPTS)]
 
+Key = tuple[int, int]
+"""A unit within its shard: (position, repeat)."""
+
 
 class UnitOrder(NamedTuple):
     """One unit that a worker is to run: its task's `position` in the shard, and where its count stands."""
@@ -27,6 +30,10 @@ class UnitOrder(NamedTuple):
     """Waited in this session so far: what --max-wait bounds."""
     throttled: Count = 0
     """Attempts in this session so far that a server has turned away for a while."""
+
+    @property
+    def key(self) -> Key:
+        return self.position, self.repeat
 
     @property
     def is_fresh(self) -> bool:

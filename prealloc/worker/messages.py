@@ -188,10 +188,9 @@ class Channel:
 
     def tell(self, message: Message) -> None:
         """Sends a line soon: at once if the last one was a while ago, else with the next, or the next beat."""
-        encoded = _encoder.encode(message) + b"\n"
         now = time.monotonic()
         with self._lock:
-            self._held.append(encoded)
+            self._held.append(line(message))
             if now - self._flushed_at < FLUSH_S:
                 return
             self._flush(now)
@@ -209,7 +208,7 @@ class Channel:
             self._socket.sendall(b"".join(map(line, messages)))  # without the lock, which a thread of old may hold
             return
         with self._lock:
-            self._held += [_encoder.encode(message) + b"\n" for message in messages]
+            self._held += map(line, messages)
             if self._held:
                 self._flush(time.monotonic())
 

@@ -27,7 +27,7 @@ HOSTS = 2
 ENGINES: dict[str, Callable[[], Engine]] = {
     "inline": lambda: InlineEngine(jitter=lambda: 0.0),
     "local": LocalEngine,
-    "local-spawn": lambda: LocalEngine(SpawnLauncher),
+    "local-spawn": lambda: LocalEngine(SpawnLauncher()),
     "process": lambda: make_engine("process", EngineOptions(hosts=HOSTS)),
 }
 

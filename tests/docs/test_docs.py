@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 HOWTO = ROOT / "docs" / "howto"
-COSTLY = HOWTO / "measure-memory.md"
-"""Its one command starts the workers of every way; tests/unit/test_memory_command.py runs it smaller."""
+COSTLY = (HOWTO / "measure-memory.md", HOWTO / "check-a-machine-or-a-run.md")
+"""Their commands start workers in every way; test_memory_command.py and test_doctor_machine.py run them smaller."""
 PREALLOC = [sys.executable, "-m", "prealloc"]
 PYTHON = [sys.executable, PROGRAM]
 MEASURED = ("memory", "doctor")
@@ -119,17 +119,21 @@ def after_the_tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_example_of_the_tutorial_runs(tmp_path: Path) -> None:
-    """What a beginner types works, and leaves a plan and a run to look at."""
-    folder = tmp_path / BEGINNER
-    folder.mkdir()
-    run_page(TUTORIAL, folder)
+@pytest.mark.parametrize("fresh", [False, in_laws(True)])
+def test_every_example_of_the_tutorial_runs(fresh: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """What a beginner types works, and leaves a plan and a run to look at; each command in a fresh interpreter, too."""
+    if fresh:
+        folder = tmp_path / BEGINNER
+        folder.mkdir()
+        run_page(TUTORIAL, folder)
+    else:
+        folder = request.getfixturevalue("after_the_tutorial")
     assert {"plan", "run"} <= {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
     "page",
-    [in_laws(page) if page == COSTLY else page for page in PAGES if page != TUTORIAL and any(blocks(page))],
+    [in_laws(page) if page in COSTLY else page for page in PAGES if page != TUTORIAL and any(blocks(page))],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:

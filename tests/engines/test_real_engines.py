@@ -15,7 +15,8 @@ from labs import Lab
 from slurm_lab import SlurmLab
 from stand_in import await_end, await_news, gone, lives, parent, spec, stand_in, started, written
 
-from prealloc.engines.hosts.providers.client import Gone, ProviderProcess
+from prealloc.engines.hosts.providers.client import ProviderProcess
+from prealloc.engines.hosts.providers.messages import Gone
 from prealloc.errors import EngineError
 
 pytestmark = pytest.mark.engine

@@ -7,11 +7,17 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 Answer = Callable[[str, int], tuple[int, dict[str, str]] | tuple[int, dict[str, str], str]]
 """(lane, requests of it before this one) -> status, headers, and the body if there is one."""
+
+
+def fullest(moments: Iterable[float], window_s: float) -> int:
+    """The most of these moments in any window of so many seconds."""
+    ordered = sorted(moments)
+    return max((bisect_left(ordered, at + window_s) - place for place, at in enumerate(ordered)), default=0)
 
 
 class CountingServer:
@@ -27,8 +33,7 @@ class CountingServer:
 
     def fullest(self, lane: str, window_s: float) -> int:
         """The most requests of a lane that arrived in any window of so many seconds."""
-        moments = sorted(self.arrived[lane])
-        return max((bisect_left(moments, at + window_s) - place for place, at in enumerate(moments)), default=0)
+        return fullest(self.arrived[lane], window_s)
 
     def rate(self, lane: str) -> float:
         """Requests per second, from the first to the last, without the first and last tenth."""

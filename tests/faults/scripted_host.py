@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from prealloc._version import __version__
+from prealloc.engines.base import ShardJob
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, trusting
@@ -29,7 +30,7 @@ class ScriptedHost:
     def __init__(self, spec: HostSpec, *, room: int = 1, launch: str | None = None) -> None:
         self.name = spec.name
         self.room = room
-        self.jobs: deque[wire.Job] = deque()
+        self.jobs: deque[ShardJob] = deque()
         self.session = 0
         self._launch = launch or secrets.token_hex(8)
         self._numbered = wire.Numbered()
@@ -51,18 +52,18 @@ class ScriptedHost:
         """Until it takes part in the session."""
         check = self.hear(wire.Check)
         digest = module_digest(check.worker, check.import_path)
-        self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
+        self.say(wire.Ready(notes=(), unset=(), digest=digest))
         self.session = self.hear(wire.Open).session
         self.beat()
 
-    def take_job(self) -> wire.Job:
+    def take_job(self) -> ShardJob:
         """The next job that it is given."""
         run = self.hear(wire.Run)
         end = time.monotonic() + PATIENCE_S
         while run.job not in self._files:
             assert time.monotonic() < end, "a job without its file"
             time.sleep(0.01)
-        return wire.Job.unpacked(self._files[run.job])
+        return wire.unpack_job(self._files[run.job])
 
     def beat(self) -> None:
         told = wire.Beat(
@@ -120,7 +121,7 @@ class ScriptedHost:
             self.beat()
 
 
-def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
+def ending(host: str, job: ShardJob, unit: int = 0, /, **more: Any) -> bytes:
     """The journal line of a unit of a job that has ended well."""
     order = job.units.orders[unit]
     told = {"shard": job.manifest.id, "task": job.ids[order.position][0], "host": host, "success": True}

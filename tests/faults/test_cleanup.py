@@ -11,6 +11,7 @@ import pytest
 from harness import Session, Stage, wait_until
 
 import prealloc
+from examples import in_laws
 from prealloc import Lane
 from prealloc.model.events import RunEnded
 
@@ -127,12 +128,12 @@ def test_who_holds_the_interpreter_in_its_grace(stage: Stage) -> None:
     stage.check(session)
 
 
-def test_an_exception_that_comes_late_hits_nobody(stage: Stage) -> None:
+@pytest.mark.parametrize("count", [30, in_laws(60)])
+def test_an_exception_that_comes_late_hits_nobody(stage: Stage, count: int) -> None:
     """Tasks that end at about their deadline: the exception meets them, or is taken back; never our own code, never the
     next task. No worker is lost, the journal is whole, each task has one outcome and nobody failed.
     """
-    count = 60
-    past = [-0.004 + 0.0002 * n for n in range(count)]
+    past = [-0.004 + 0.012 * n / count for n in range(count)]
     lane = Lane.checked(name="k", shards_at_once=2, queries_per_second=100_000)
     stage.make_plan({f"t{n:02}": {"past_s": past[n]} for n in range(count)}, shards=2, lanes=(lane,))
     session = stage.start("-c", "3", "--timeout", "0.25", "--grace", "5", worker="cleaning:at_the_limit")

@@ -48,8 +48,12 @@ QUICK = ("aiohttp", "asyncio.TaskGroup", "http.client", "httpx", "openai", "redi
 DO_NOT_UNPICKLE = {"httpx", "litellm", "openai"}
 
 
-@pytest.mark.parametrize("clients", [QUICK, in_laws(CLIENTS)], ids=["quick", "all"])
-def test_errors_of_real_clients(stage: Stage, monkeypatch: pytest.MonkeyPatch, clients: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("clients", "worker"), [(QUICK, "clients:ask"), in_laws(CLIENTS, "slow_clients:ask")], ids=["quick", "all"]
+)
+def test_errors_of_real_clients(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, clients: tuple[str, ...], worker: str
+) -> None:
     """Rows 21 and 31: each client's errors are judged rightly, whatever it calls them; each fails its own try alone.
 
     What is the infrastructure's is tried again, what is wrong with the request is not. An answer's status is told, a
@@ -72,7 +76,7 @@ def test_errors_of_real_clients(stage: Stage, monkeypatch: pytest.MonkeyPatch, c
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, "127.0.0.1,localhost,no-such-host.invalid")
         stage.make_plan(tasks)
-        session = stage.start("-c", "8", "--timeout", "60", "--retries", "1", worker="clients:ask")
+        session = stage.start("-c", "8", "--timeout", "60", "--retries", "1", worker=worker)
         assert session.wait(110) == 1
         wrong = []
         for task, (client, trouble) in troubles.items():

@@ -25,10 +25,11 @@ from hosts_lab import HostsLab, hosts_lab
 from scripted_host import ScriptedHost, ending
 from websockets.exceptions import InvalidStatus
 
+from prealloc.engines.base import ShardJob
+from prealloc.engines.handover import JobEnded, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.spec import HostSpec, trusting
-from prealloc.model.events import AttemptEnded, Note, ShardStarted
-from prealloc.model.outcome import Status
+from prealloc.model.events import Note, ShardStarted
 
 pytestmark = pytest.mark.fault
 
@@ -113,7 +114,7 @@ def assert_ends(connection: socket.socket, raw: bytes) -> None:
 # -- with one -----------------------------------------------------------------------------------------------------
 
 
-Attack = Callable[[ScriptedHost, wire.Job], None]
+Attack = Callable[[ScriptedHost, ShardJob], None]
 
 
 def lines(**more: Any) -> Attack:
@@ -129,7 +130,7 @@ def in_file(name: str) -> Attack:
     return lambda host, job: host.write(name, ending(host.name, job, 1))
 
 
-def says(make: Callable[[ScriptedHost, wire.Job], wire.Message]) -> Attack:
+def says(make: Callable[[ScriptedHost, ShardJob], wire.Message]) -> Attack:
     return lambda host, job: host.say(make(host, job))
 
 
@@ -137,17 +138,17 @@ def frame(raw: bytes) -> Attack:
     return lambda host, job: host.send(raw)
 
 
-def own_file(host: ScriptedHost, job: wire.Job, incarnation: int = 1) -> str:
+def own_file(host: ScriptedHost, job: ShardJob, incarnation: int = 1) -> str:
     return f"{job.manifest.id}.{host.session:04}.{incarnation:04}.jsonl"
 
 
-def nan(host: ScriptedHost, job: wire.Job) -> None:
+def nan(host: ScriptedHost, job: ShardJob) -> None:
     line = ending(host.name, job, 1).replace(b'"working_s":1.0', b'"working_s":NaN')
     assert b"NaN" in line
     host.write(own_file(host, job), line)
 
 
-def hundred_megabytes(host: ScriptedHost, job: wire.Job) -> None:
+def hundred_megabytes(host: ScriptedHost, job: ShardJob) -> None:
     """The head of such a message, and as much of it as is taken."""
     with contextlib.suppress(OSError):
         host.connection.socket.sendall(b"\x82\xff" + struct.pack("!QI", 100 * 2**20, 0))
@@ -155,55 +156,48 @@ def hundred_megabytes(host: ScriptedHost, job: wire.Job) -> None:
             host.connection.socket.sendall(bytes(2**16))
 
 
-def endless_line(host: ScriptedHost, job: wire.Job) -> None:
+def endless_line(host: ScriptedHost, job: ShardJob) -> None:
     for _ in range(80):
         host.write(own_file(host, job), b"x" * wire.PIECE)
 
 
-def half_lines_in_many_files(host: ScriptedHost, job: wire.Job) -> None:
+def half_lines_in_many_files(host: ScriptedHost, job: ShardJob) -> None:
     for incarnation in range(2, 42):
         for _ in range(40):
             host.write(own_file(host, job, incarnation), b"x" * wire.PIECE)
 
 
-def late_without_end(host: ScriptedHost, job: wire.Job) -> None:
+def late_without_end(host: ScriptedHost, job: ShardJob) -> None:
     """Endings of a unit that it has decided before."""
     line = ending(host.name, job, 0, result=msgspec.Raw(b'"%s"' % (b"x" * 500_000)))
     for _ in range(140):
         host.write(own_file(host, job), line)
 
 
-def workers_without_end(host: ScriptedHost, job: wire.Job) -> None:
+def workers_without_end(host: ScriptedHost, job: ShardJob) -> None:
     """A file for each, with a line of its own."""
     for incarnation in range(2, 1000):
         host.write(own_file(host, job, incarnation), ending(host.name, job, 0))
 
 
-def logs_without_end(host: ScriptedHost, job: wire.Job) -> None:
+def logs_without_end(host: ScriptedHost, job: ShardJob) -> None:
     for _ in range(200):
-        host.send(wire.frame(wire.Log(job.manifest.id, last=False), b"x" * wire.PIECE))
+        host.send(wire.frame(wire.Log(job.manifest.id), b"x" * wire.PIECE))
 
 
-def notes_without_end(host: ScriptedHost, job: wire.Job) -> None:
+def notes_without_end(host: ScriptedHost, job: ShardJob) -> None:
     for _ in range(200):
         host.say(wire.Told((Note(text="x" * 10_000),)))
 
 
-def gap(host: ScriptedHost, job: wire.Job) -> None:
+def gap(host: ScriptedHost, job: ShardJob) -> None:
     host.write(own_file(host, job), b"")
     host.send(wire.frame(wire.Lines(own_file(host, job), 10**6), ending(host.name, job, 1)))
 
 
-def infra(host: ScriptedHost, job: wire.Job) -> AttemptEnded:
-    line = msgspec.json.decode(ending(host.name, job, 1, status=Status.INFRA, success=None))
-    event = {**line, "event": "attempt_ended", "type": "simple_task", "outcome": True, "first": True}
-    event.pop("success", None)
-    return msgspec.convert(event, type=AttemptEnded)
-
-
-def held_back(host: ScriptedHost, job: wire.Job) -> wire.Message:
+def held_back(host: ScriptedHost, job: ShardJob) -> wire.Message:
     order = job.units.orders[0]
-    return wire.Returned(job.number, wire.Held((order, order)))
+    return wire.Told((UnitsReturned(job=job.number, shard=job.shard, units=Units((order, order))),))
 
 
 ATTACKS: Mapping[str, tuple[Attack, str]] = {
@@ -211,7 +205,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "no message": (frame(b"x" * 100), "not a message"),
     "a message of no kind": (frame(bytes(16) + b'["root"]\n'), "Invalid value"),
     "nested": (frame(bytes(16) + b"[" * 100_000 + b"\n"), "it says what cannot be"),
-    "a negative count": (frame(bytes(16) + b'["ended",-1,[[],[],[]]]\n'), "int"),
+    "a negative count": (frame(bytes(16) + b'["ask","k",-1,1,1]\n'), "int"),
     "NaN": (nan, "malformed"),
     "a clock that is none": (frame(bytes(16) + b'["beat",1e400,null,0,0,{},{},0,false]\n'), "it says what cannot be"),
     "a message is missing": (lambda host, job: host.send(wire.frame(wire.Bye(), number=99)), "is missing"),
@@ -319,20 +313,17 @@ def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
 
 
 def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) -> None:
-    """Verdicts without a line, endings of jobs that it does not have, turns that were not given: not taken over."""
+    """Ends of jobs that it does not have, turns that were not given: not taken over."""
     stage.make_plan({f"g{n}": {"do": "gate"} for n in range(8)}, shards=2)
     session = lab.start(2, "--room", "1", "-c", "1", lease="5s")
     lab.join(session, "host-1", direct=True)
     session.wait_for("attempt_started")
     with host_with_a_job(lab, session, "host-2") as (host, job):
-        host.say(wire.Told((infra(host, job),)))
-        host.say(wire.Away(job.number, infra(host, job)))
-        host.say(wire.Ended(job.number + 77, wire.Held()))
+        host.say(wire.Told((JobEnded(job=job.number + 77, shard=job.shard),)))
         host.say(wire.Leave("k", 1))
-        host.say(wire.Log("shard-77", last=True))
+        host.say(wire.Log("shard-77"))
         host.say(wire.Told((Note(text="heard"),)))
         wait_until(lambda: any("heard" in text for text in session.notes()), "the note")
-        assert not session.of("attempt_ended", status="infra")
     session.wait_for("host_lost", host="host-2")
     stage.let_go()
     assert session.wait() == 0
@@ -341,7 +332,7 @@ def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) 
 
 
 @contextmanager
-def host_with_a_job(lab: HostsLab, session: Session, name: str) -> Iterator[tuple[ScriptedHost, wire.Job]]:
+def host_with_a_job(lab: HostsLab, session: Session, name: str) -> Iterator[tuple[ScriptedHost, ShardJob]]:
     """A host that has decided a unit of its job, as any host would."""
     host = ScriptedHost(lab.spec(session, name))
     try:

@@ -257,7 +257,7 @@ PAGE = "<html><h1>Forbidden</h1>You don't have permission to access / on this se
         pytest.param([MODERATION] * 9, {2, 3, 4}, True, id="three in a row"),
     ],
 )
-@pytest.mark.parametrize("turn", [True, False], ids=["in turns", "without"])
+@pytest.mark.parametrize("turn", [True, in_laws(False)], ids=["in turns", "without"])
 def test_a_403_halts_the_lane_only_if_it_is_the_key(
     stage: Stage, bodies: list[str | None], failed: set[int], halts: bool, turn: bool
 ) -> None:

@@ -48,18 +48,15 @@ def test_an_honest_run_says_0(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("swallow", [in_laws(False), True])
-def test_a_module_that_opens_it_when_imported(stage: Stage, swallow: bool) -> None:
+def test_a_module_that_opens_it_when_imported(stage: Stage, swallow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the process that forks workers too: refused before anything starts, or at the least counted."""
     stage.make_plan(2)
     body = f"open({str(stage.library)!r}).read()"
     body = f"try:\n    {body}\nexcept Exception:\n    pass" if swallow else body
     (stage.root / "spy_on_import.py").write_text(f"{body}\nfrom agents import act\n")
-    os.environ["PYTHONPATH"] = str(stage.root)
-    try:
-        session = stage.start(worker="spy_on_import:act")
-        code = session.wait()
-    finally:
-        del os.environ["PYTHONPATH"]
+    monkeypatch.setenv("PYTHONPATH", str(stage.root))
+    session = stage.start(worker="spy_on_import:act")
+    code = session.wait()
     if code == 2:
         assert "opens the task library" in session.output()
         assert not stage.run.exists()

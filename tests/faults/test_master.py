@@ -83,15 +83,12 @@ def test_sigkill_of_the_master_between_tasks(stage: Stage) -> None:
     stage.check(second)
 
 
-def test_sigkill_of_the_master_while_a_module_is_imported(stage: Stage) -> None:
+def test_sigkill_of_the_master_while_a_module_is_imported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 10 before anything runs: an import that hangs does not keep its process alive."""
     stage.make_plan(2)
     (stage.root / "hangs_on_import.py").write_text("import time\ntime.sleep(1000)\ndef act(task, ctx): ...\n")
-    os.environ["PYTHONPATH"] = str(stage.root)
-    try:
-        session = stage.start(worker="hangs_on_import:act")
-    finally:
-        del os.environ["PYTHONPATH"]
+    monkeypatch.setenv("PYTHONPATH", str(stage.root))
+    session = stage.start(worker="hangs_on_import:act")
     wait_until(lambda: len(stage.alive()) >= 2, "fork server")
     time.sleep(1.0)
     session.process.kill()

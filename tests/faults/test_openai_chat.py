@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -31,11 +31,9 @@ TOOLS = ["search", "fetch", "parse", "store"]
 
 
 @pytest.fixture(autouse=True)
-def key() -> Iterator[None]:
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key is in the environment, where the settings say."""
-    os.environ["PREALLOC_TEST_KEY"] = KEY
-    yield
-    del os.environ["PREALLOC_TEST_KEY"]
+    monkeypatch.setenv("PREALLOC_TEST_KEY", KEY)
 
 
 def plan_chat(

@@ -14,7 +14,8 @@ import pytest
 from stand_in import await_end, await_news, gone, lives, spec, stand_in, started, within, written
 
 from prealloc.engines.hosts.providers import base
-from prealloc.engines.hosts.providers.client import Gone, ProviderLost, ProviderProcess
+from prealloc.engines.hosts.providers.client import ProviderProcess
+from prealloc.engines.hosts.providers.messages import Gone, ProviderLost
 from prealloc.errors import OptionsError
 
 pytestmark = pytest.mark.fault

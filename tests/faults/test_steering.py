@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from counting_server import CountingServer, counting_server
+from counting_server import CountingServer, counting_server, fullest
 from harness import Session, Stage, wait_until
 
 import prealloc
@@ -149,10 +149,6 @@ def arrived(server: CountingServer, count: int) -> int:
     """Waits until so many requests have arrived."""
     wait_until(lambda: len(server.arrived["k"]) >= count, f"{count} requests")
     return len(server.arrived["k"])
-
-
-def fullest(moments: list[float], window_s: float) -> int:
-    return max(sum(at <= other < at + window_s for other in moments) for at in moments)
 
 
 def test_a_master_that_is_killed_leaves_a_socket_that_is_replaced(stage: Stage) -> None:

@@ -13,6 +13,7 @@ import pytest
 from harness import wait_until
 from zygote import command_environment, run_command, zygote
 
+from examples import in_laws
 from prealloc.files.faultpoint import VARIABLE
 
 pytestmark = pytest.mark.fault
@@ -70,7 +71,7 @@ def tree(folder: Path) -> Mapping[str, bytes | None]:
     return dict(found())
 
 
-@pytest.mark.parametrize("number", [INT, TERM, HUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [INT, in_laws(TERM), in_laws(HUP)], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     ("words", "point"),
     [

@@ -305,7 +305,7 @@ def test_every_truncation_of_a_library(tmp_path: Path) -> None:
     """Law: no prefix of a library passes for a library, in no shape; the hint says truncated or empty."""
     path = tmp_path / "x.json"
     for text in (json.dumps({"tasks": GOOD[:2]}, indent=1), json.dumps(GOOD[:2])):
-        for length in range(1, len(text)):
+        for length in range(1, len(text), 1 if ALL else 2):
             path.write_text(text[:length])
             with pytest.raises(LibraryError) as caught:
                 read_library(path)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prealloc.engines.handover import Units
+from prealloc.engines.handover import Units, units_of
 from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
 from prealloc.worker.job import UnitOrder
 
@@ -92,7 +92,7 @@ def test_units_that_come_back_wait_together_in_their_order(parts: list[set[int]]
     for part in parts:
         fresh, seen = part - seen, seen | part
         orders = tuple(UnitOrder(position, 0, 1) for position in sorted(fresh))
-        assert queue.put(first._replace(units=Units(orders, frozenset(), {(position, 0): 1 for position in fresh})))
+        assert queue.put(first._replace(units=units_of(orders, {(position, 0): 1 for position in fresh})))
     queue.leave("a")
     back = queue.next()
     assert back is not None

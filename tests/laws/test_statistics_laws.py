@@ -1,4 +1,7 @@
-"""What must hold of every estimate, and what scipy and statsmodels say of the same numbers."""
+"""What must hold of every estimate, and what scipy and statsmodels say of the same numbers.
+
+Both take two seconds to import: only the tests that ask them do.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-import scipy.stats
-import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import confint_proportions_2indep
 
 from examples import examples
 from prealloc.statistics.difference import newcombe, paired, paired_bounds, unpaired
@@ -67,6 +65,9 @@ def test_a_rate_lies_in_its_interval_whatever_the_order(tasks: dict[str, Sequenc
 @examples(100)
 def test_a_rate_against_statsmodels(tasks: dict[str, Sequence[float]]) -> None:
     """The error is that of least squares with clusters; plain Wilson is scipy's, and t its quantile."""
+    import scipy.stats
+    import statsmodels.api as sm
+
     found = rate(tasks)
     assert found is not None
     rows = [(value, number) for number, values in enumerate(tasks.values()) for value in values]
@@ -104,6 +105,8 @@ def test_a_rate_over_published_and_odd_tasks() -> None:
 @examples(100)
 def test_a_mean_against_scipy(tasks: dict[str, Sequence[float]]) -> None:
     """The interval is Student's on the tasks' means."""
+    import scipy.stats
+
     found = mean(tasks)
     assert found is not None
     means = [sum(values) / len(values) for values in tasks.values()]
@@ -163,6 +166,8 @@ def test_a_task_that_both_fail_decides_nothing(pairs: tuple[dict[str, Sequence[f
 @examples(100)
 def test_signs_by_convolution_are_all_signs(pairs: tuple[dict[str, Sequence[float]], ...]) -> None:
     """p is counted over all 2^n ways to give n differences their signs; t and its error are scipy's."""
+    import scipy.stats
+
     first, second = pairs
     found = paired(first, second)
     assert found is not None
@@ -182,6 +187,8 @@ def test_signs_by_convolution_are_all_signs(pairs: tuple[dict[str, Sequence[floa
 
 def test_pairs_as_published() -> None:
     """Newcombe 1998, table of (59, 6, 16, 80): -0.0621 (-0.1186 to -0.0046); McNemar's exact p of statsmodels."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
     assert newcombe(59, 6, 16, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
     cells = [((1,), (1,))] * 59 + [((1,), (0,))] * 6 + [((0,), (1,))] * 16 + [((0,), (0,))] * 80
     found = paired(named([a for a, _ in cells]), named([b for _, b in cells]))
@@ -194,6 +201,8 @@ def test_pairs_as_published() -> None:
 
 def test_many_tasks_have_the_p_of_students_t() -> None:
     """Where all signs would take too long, p is the t test's."""
+    import scipy.stats
+
     rng = random.Random(1)
     first = {f"t{n}": [rng.random() for _ in range(3)] for n in range(50)}
     second = {task: [value - 0.1 * rng.random() for value in values] for task, values in first.items()}
@@ -210,6 +219,9 @@ def test_many_tasks_have_the_p_of_students_t() -> None:
 @examples(60)
 def test_two_groups_against_statsmodels(units: int, others: int, data: st.DataObject) -> None:
     """Newcombe's hybrid score interval, and Fisher's p."""
+    import scipy.stats
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     one, other = data.draw(st.integers(0, units)), data.draw(st.integers(0, others))
     found = unpaired(one, units, other, others)
     low, high = confint_proportions_2indep(one, units, other, others, method="newcomb")
@@ -230,6 +242,8 @@ def test_bounds_of_a_difference() -> None:
 @examples(100)
 def test_adjusted_p_against_statsmodels(p: list[float]) -> None:
     """holm >= p, bh <= holm, and both are statsmodels'."""
+    from statsmodels.stats.multitest import multipletests
+
     strict, screened = holm(p), benjamini_hochberg(p)
     assert strict == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
     assert screened == pytest.approx(multipletests(p, method="fdr_bh")[1], abs=1e-12)
@@ -241,6 +255,8 @@ def test_adjusted_p_against_statsmodels(p: list[float]) -> None:
 @examples(60)
 def test_cochrans_q_against_statsmodels(rows: list[tuple[int, ...]]) -> None:
     """Statistic, degrees of freedom and p; 0 and 1 where no task tells cells apart."""
+    from statsmodels.stats.contingency_tables import cochrans_q
+
     statistic, df, p = cochran_q(rows)
     if all(len(set(row)) == 1 for row in rows):
         assert (statistic, df, p) == (0.0, 2, 1.0)
@@ -253,6 +269,8 @@ def test_cochrans_q_against_statsmodels(rows: list[tuple[int, ...]]) -> None:
 @examples(60)
 def test_pass_k_against_the_hypergeometric(n: int, data: st.DataObject) -> None:
     """At least one, or all, of k repeats that are drawn without putting back; with k = 1 both are the rate."""
+    import scipy.stats
+
     k, c = data.draw(st.integers(1, n)), data.draw(st.integers(0, n))
     drawn = scipy.stats.hypergeom(n, c, k)
     assert pass_at(k, n, c) == pytest.approx(1 - drawn.pmf(0), abs=1e-9)

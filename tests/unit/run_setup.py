@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from prealloc.engines.base import RunSetup, ShardJob
+from prealloc.engines.handover import units_of
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.lane import Lane
 from prealloc.model.plan import Shard
 from prealloc.model.policy import RunPolicy
+from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.job import UnitOrder
 
@@ -33,9 +35,23 @@ def setup_in(root: Path, policy: RunPolicy, lanes: Sequence[Lane] = (), *, clean
     )
 
 
-def job_of(shard: Shard, policy: RunPolicy, *, number: int = 1, lane: Lane | None = None, **more: Any) -> ShardJob:
-    """All units of a shard's first repeat, unless `more` has other orders."""
-    orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
-    ids = [(task.id, task.type) for task in shard.tasks]
-    fields = {"number": number, "ids": ids, "orders": orders, "deaths": {}}
-    return ShardJob(manifest=shard.manifest.on(lane), policy=policy, **fields | more)
+def job_of(
+    shard: Shard,
+    policy: RunPolicy,
+    orders: Iterable[UnitOrder] | None = None,
+    *,
+    number: int = 1,
+    lane: Lane | None = None,
+    deaths: Mapping[tuple[int, int], int] = MappingProxyType({}),
+    due: Sequence[Due] = (),
+) -> ShardJob:
+    """All units of a shard's first repeat, unless there are other orders."""
+    if orders is None:
+        orders = [UnitOrder(position, 0, 1) for position in range(len(shard.tasks))]
+    return ShardJob(
+        number=number,
+        manifest=shard.manifest.on(lane),
+        policy=policy,
+        ids=[(task.id, task.type) for task in shard.tasks],
+        units=units_of(orders, deaths)._replace(due=tuple(due)),
+    )

@@ -14,16 +14,16 @@ from run_setup import job_of, setup_in
 
 from prealloc._version import __version__
 from prealloc.engines.base import WorkerCheck
-from prealloc.engines.handover import JobEnded, UnitsReturned
+from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import admission, engine, entrance, jobs, losses, turns, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
-from prealloc.engines.hosts.providers.client import Gone
+from prealloc.engines.hosts.providers.messages import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note, ShardStarted
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Answer, ErrorInfo, Status
+from prealloc.model.outcome import Answer, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
@@ -139,7 +139,7 @@ class Scripted:
         return self._numbered.number(message)
 
     def ready(self, digest: str | None = "d") -> None:
-        self.say(wire.Ready((), (), digest, 0))
+        self.say(wire.Ready((), (), digest))
 
     def beat(self, room: int = 1) -> None:
         self.say(wire.Beat(0.0, 0.001, 0.0, room, {}, {}, 1))
@@ -195,8 +195,7 @@ class Bench:
     def launch(self, orders: Sequence[UnitOrder] | None = None, *, lane: Lane | None = None) -> None:
         self.numbers += 1
         (shard,) = self.plan.shards
-        more = {"orders": tuple(orders)} if orders else {}
-        job = job_of(shard, self.policy, number=self.numbers, lane=lane, deaths=self.deaths(), **more)
+        job = job_of(shard, self.policy, orders or None, number=self.numbers, lane=lane, deaths=self.deaths())
         self.engine.launch(job)
 
     def launch_as_master(self, most: int) -> dict[str, int]:
@@ -347,7 +346,7 @@ def test_who_was_given_up_stays_so(bench: Bench) -> None:
     bench.settle()
     assert isinstance(again.got[-1], wire.Gone)
     again.ends(A)
-    again.say(wire.Returned(1, wire.Held((UnitOrder(1, 0, 1),))))
+    again.say(gives_back(UnitOrder(1, 0, 1)))
     assert not bench.settle()
     assert bench.statuses()[A] is Status.FAILED
 
@@ -374,38 +373,25 @@ def test_a_lost_host_cannot_fill_the_disk(bench: Bench, monkeypatch: pytest.Monk
 
 
 def test_what_a_host_has_the_master_remember_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that it tells of, and verdicts on units that have not ended: more than can be is a reason to fence it."""
+    """More workers that run at once than can be are a reason to fence it."""
     monkeypatch.setattr(units, "MOST_WORKERS", 3)
-    monkeypatch.setattr(units, "MOST_VERDICTS", 1000)
-    first, second = bench.begin("host-1", "host-2")
+    holder, _ = bench.begin("host-1", "host-2")
     bench.launch()
-    holder, other = sorted((first, second), key=lambda each: not any(isinstance(got, wire.Run) for got in each.got))
-    for attempt in (1, 2, 3, 4, 5, 6):
-        holder.say(wire.Told((infra(holder.name, B, attempt),)))
-    bench.settle()
-    assert holder.open
-    for task in (A, B, C):
-        holder.say(wire.Told((infra(holder.name, task, 1, message="x" * 400),)))
+    for pid in range(9):
+        holder.say(wire.Told((ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=holder.name),)))
     bench.settle()
     assert not holder.open
-    bench.launch(bench.left())
-    for pid in range(9):
-        other.say(wire.Told((ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=other.name),)))
-    bench.settle()
-    assert not other.open
 
 
-def infra(host: str, task: str, attempt: int, message: str = "") -> AttemptEnded:
-    error = ErrorInfo(type="Timeout", message=message)
-    line = attempt_line("shard-00", task, Status.INFRA, attempt=attempt, host=host, error=error)
-    return AttemptEnded.of(line, "simple_task")
+def gives_back(*orders: UnitOrder) -> wire.Message:
+    return wire.Told((UnitsReturned(job=1, shard="shard-00", units=Units(orders)),))
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        wire.Returned(1, wire.Held((UnitOrder(7, 0, 1),))),
-        wire.Ended(1, wire.Held((UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)))),
+        gives_back(UnitOrder(7, 0, 1)),
+        gives_back(UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)),
         wire.Ask("lane", 1, 1, 1),
         wire.Told((HostJoined(host="host-1", machine="m", room=1),)),  # type: ignore[arg-type]
     ],
@@ -528,3 +514,21 @@ def test_no_host_waits_for_turns_without_end(bench: Bench, monkeypatch: pytest.M
     bench.settle()
     (lost,) = [event for event in bench.events if isinstance(event, HostLost)]
     assert "more than 3 turns" in lost.reason
+
+
+def test_what_a_lane_has_turned_away_runs_elsewhere(bench: Bench) -> None:
+    """Also where the host has not heard that the lane has halted, and so does not give the unit back."""
+    lane = Lane(name="k", shards_at_once=2)
+    limiter: RateLimiter[Any] = RateLimiter([lane], bench.policy)
+    bench.setup = msgspec.structs.replace(bench.setup, limiter=limiter)
+    holder, _ = bench.begin("host-1", "host-2")
+    bench.launch(lane=lane)
+    limiter.ended("k", Status.INFRA, 401)
+    holder.ends(A, lane="k", status=Status.INFRA)
+    holder.ends(B, lane="k")
+    holder.ends(C, lane="other", status=Status.INFRA)
+    holder.say(wire.Told((JobEnded(job=1, shard="shard-00"),)))
+    bench.settle()
+    (away,) = [event.ended.task for event in bench.events if isinstance(event, TurnedAway)]
+    assert away == A
+    assert [(order.position, order.attempt) for order in bench.left()] == [(0, 2)]

@@ -16,7 +16,7 @@ from run_events import attempt_line
 from run_setup import setup_in
 
 from prealloc.engines.hosts import replica
-from prealloc.engines.hosts.replica import PlannedShard, Replica
+from prealloc.engines.hosts.replica import GivenShard, Replica
 from prealloc.model.document import Unreadable
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
@@ -46,7 +46,7 @@ class Bench:
 
     def host(self, name: str, *, holds: bool = True) -> Replica:
         """One more host that has the shard."""
-        shards = {"shard-00": PlannedShard({"a": 0, "b": 1}, ("t", "t"), 1)}
+        shards = {"shard-00": GivenShard({"a": 0, "b": 1}, 1)}
         made = Replica(name, self.setup, shards, lambda shard: next(self._numbers), lambda line: holds)
         self._hosts.append(made)
         return made

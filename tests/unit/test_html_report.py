@@ -25,7 +25,7 @@ from prealloc.errors import OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.report.html import packed
 from prealloc.report.html.page import HERE, render
-from prealloc.report.html.pictures import interval, timeline
+from prealloc.report.html.pictures import bars, timeline
 from prealloc.report.html.pictures.axis import Axis
 from prealloc.report.html.say import Say
 from prealloc.report.html.svg import tag
@@ -467,5 +467,5 @@ def test_many_attempts_are_an_area() -> None:
 def test_a_bar_of_a_rate_holds_its_point() -> None:
     """At both ends the point lies within the interval's bar, on the same scale."""
     for rate in (0.0, 0.5, 1.0):
-        made = interval.interval("i", rate, rate, rate, "")
+        made = bars.interval("i", rate, rate, rate, "")
         assert re.search(r'<rect[^>]*x="([\d.]+)%"', made)[1] == re.search(r'cx="([\d.]+)%"', made)[1]  # type: ignore[index]

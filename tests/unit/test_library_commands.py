@@ -19,6 +19,7 @@ import pytest
 import zstandard
 from command_line import Type
 
+from examples import in_laws
 from prealloc.api import libraries
 from prealloc.cli.bar import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
@@ -143,8 +144,18 @@ def test_a_bomb_is_one_in_whatever_pieces_it_is_read(packed: bytes, fits: bool) 
                 read()
 
 
-@pytest.mark.parametrize("name", ["t.json.gz", "t.json.zst", "t.json"])
-@pytest.mark.parametrize("noise_last", [False, True])
+@pytest.mark.parametrize(
+    ("name", "noise_last"),
+    [
+        ("t.json.zst", False),
+        ("t.json.gz", True),
+        ("t.json", True),
+        *(
+            in_laws(f"t.json{packing}", noise_last)
+            for packing, noise_last in ((".gz", False), (".zst", True), ("", False))
+        ),
+    ],
+)
 def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_last: bool) -> None:
     """Law: a packed file is read again, or not written at all; one that is not packed is always written."""
     out = tmp_path / name

@@ -15,8 +15,8 @@ from run_setup import job_of, setup_in
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Checked, WorkerCheck
+from prealloc.engines.fork_messages import Born, Died, Happened
 from prealloc.engines.handover import JobEnded
-from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
 from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
@@ -50,7 +50,7 @@ class NoProcesses:
         self._counter = counter
         self._kills = 0
         self._pids = 1000
-        self._happened: list[Born | Refused | Died] = []
+        self._happened: list[Happened] = []
         self._kill(0)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
@@ -79,7 +79,7 @@ class NoProcesses:
         self._kills = count
         self._counter.write_text(f"oom_kill {count}\n")
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
+    def happened(self) -> Sequence[Happened]:
         told, self._happened = self._happened, []
         return told
 
@@ -111,9 +111,7 @@ class Bench:
         monkeypatch.setattr(cgroups, "PROC", root / "proc")
         monkeypatch.setattr(local, "WATCH_S", 0.0)
         self.launcher = NoProcesses(root / "proc/vmstat")
-        self.engine = LocalEngine(
-            lambda: self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB)
-        )
+        self.engine = LocalEngine(self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB))
         self.events: list[Event] = []
         policy = RunPolicy.checked(concurrency=CONCURRENCY, drain_s=1.0, start_s=1.0)
         setup = setup_in(root, policy)

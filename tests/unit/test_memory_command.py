@@ -19,6 +19,7 @@ from command_line import Type
 from rich.console import Console
 from zygote import command_environment, zygote
 
+from examples import in_laws
 from prealloc.api.memory import compare_memory
 from prealloc.memory import ways as ways_module
 from prealloc.memory.child import FOLDER
@@ -222,9 +223,10 @@ def test_every_mistake_is_told(type_: Type, library: Path, mark: str) -> None:
     ("way", "number"),
     [
         ("fork", signal.SIGINT),
-        ("prealloc", signal.SIGINT),
         ("whole", signal.SIGTERM),
-        *((way, signal.SIGKILL) for way in ("whole", "fork", "pool-fork", "prealloc")),
+        ("prealloc", signal.SIGKILL),
+        in_laws("prealloc", signal.SIGINT),
+        *(in_laws(way, signal.SIGKILL) for way in ("whole", "fork", "pool-fork")),
     ],
 )
 def test_a_signal_leaves_nothing(library: Path, mark: str, way: str, number: signal.Signals) -> None:

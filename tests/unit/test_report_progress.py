@@ -17,9 +17,8 @@ from examples import examples
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report import human
-from prealloc.report.jsonlines import JsonLinesReporter, json_line
 from prealloc.report.progress import NOTES, Pace, RunProgress, State
-from prealloc.report.reporter import Stream
+from prealloc.report.reporter import JsonLinesReporter, Stream, json_line
 from prealloc.report.visible import value, visible
 
 

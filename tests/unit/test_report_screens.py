@@ -17,7 +17,6 @@ from run_events import attempt_ended, run_started, shard_info
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
-from prealloc.report.choose import reporter
 from prealloc.report.grid import Column, left_out
 from prealloc.report.grid import table as table_of
 from prealloc.report.hosts import hosts_line
@@ -26,7 +25,7 @@ from prealloc.report.page import Page, fact
 from prealloc.report.plain import PlainReporter
 from prealloc.report.problem import render_error
 from prealloc.report.progress import RunProgress
-from prealloc.report.quiet import QuietReporter
+from prealloc.report.reporter import QuietReporter, reporter
 from prealloc.report.summary import exit_code_meaning, render_summary
 from prealloc.report.table import export_svg, render_table
 

@@ -209,7 +209,6 @@ def test_the_end_of_a_halted_job_leaves_all_that_is_undecided(tmp_path: Path) ->
         (ended,) = (event for event in events if isinstance(event, JobEnded))
         assert [(order.position, order.repeat) for order in ended.left.orders] == [(0, 0), (1, 0), (0, 1), (1, 1)]
         assert ended.left.deaths == deaths
-        assert (1, 1) in ended.left.alone
 
 
 @pytest.mark.parametrize("more", [{}, {"cleanup": "m:c"}, {"lingers": True}], ids=["", "cleanup", "lingers"])

@@ -13,8 +13,17 @@ from command_line import Type
 import prealloc
 from prealloc.api.watch import RunWatch, watches
 from prealloc.files.paths import RunPaths
-from prealloc.model.events import AttemptEnded, Event, LimitReached, RunEnded
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    LaneChanged,
+    LaneHalted,
+    LanePaused,
+    LimitReached,
+    RunEnded,
+)
 from prealloc.report.progress import RunProgress
+from prealloc.store.lane_log import LaneLog, read_halts, read_notes
 from prealloc.store.telemetry import Running, RunningUnit
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
 
@@ -91,6 +100,23 @@ def test_it_follows_while_the_run_goes_on(tmp_path: Path) -> None:
         followed.take(each, at)
     assert watch[0].has_ended
     assert followed.told() == live.told()
+
+
+def test_a_lanes_log_tells_its_events_as_they_were(tmp_path: Path) -> None:
+    """All that was said of them: of a lane that has halted also whether others take its tasks."""
+    paths, lanes = RunPaths(tmp_path), [prealloc.Lane(name="a"), prealloc.Lane(name="b")]
+    paths.lanes.mkdir()
+    events = [
+        LaneChanged(lane="a", limit=7.0, window_s=2.0, reason="found"),
+        LanePaused(lane="b", wait_s=3.0, http_status=429),
+        LaneHalted(lane="b", reason="refused", hint="fix the key", goes_on=True),
+    ]
+    log = LaneLog(paths, lanes, 2)
+    for event in events:
+        log.note(event)
+    assert [note.told() for note in read_notes(paths, lanes)] == events
+    assert read_halts(paths, lanes, 2) == (events[2],)
+    assert read_halts(paths, lanes, 1) == ()
 
 
 def test_what_runs_now_is_named_until_it_ends(tmp_path: Path) -> None:

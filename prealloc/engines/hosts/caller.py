@@ -46,14 +46,15 @@ class Caller:
 
     async def _call(self) -> None:
         refused: deque[float] = deque(maxlen=REFUSED)
-        expected: tuple[type[Exception], ...] = (OSError, *_handshake_errors())  # a TimeoutError is an OSError
+        from websockets.exceptions import WebSocketException
+
         at = 0
         while not self._ended:
             address = self._spec.addresses[at % len(self._spec.addresses)]
             try:
                 await self._once(address)
                 refused.clear()
-            except expected as error:
+            except (OSError, WebSocketException) as error:  # a TimeoutError is an OSError
                 at += 1
                 now = time.monotonic()
                 everywhere = REFUSED * len(self._spec.addresses)
@@ -91,12 +92,6 @@ class Caller:
 
     def _heard(self, raw: bytes) -> None:
         self.heard_at = time.monotonic()
-
-
-def _handshake_errors() -> tuple[type[Exception], ...]:
-    from websockets.exceptions import WebSocketException
-
-    return (WebSocketException,)
 
 
 def _was_refused(error: BaseException) -> bool:

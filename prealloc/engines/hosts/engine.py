@@ -11,14 +11,13 @@ This module is the engine as the master sees it, its turn, and who takes which m
 from __future__ import annotations
 
 import contextlib
-import select
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.admission import Admission
 from prealloc.engines.hosts.entrance import Entrance
@@ -27,8 +26,7 @@ from prealloc.engines.hosts.jobs import Jobs
 from prealloc.engines.hosts.link import Closed, Heard, Link, Opened
 from prealloc.engines.hosts.listener import Listener
 from prealloc.engines.hosts.losses import Losses
-from prealloc.engines.hosts.roster import RemoteHost, Stage
-from prealloc.engines.hosts.seen import Seen
+from prealloc.engines.hosts.roster import RemoteHost, Seen, Stage
 from prealloc.engines.hosts.shared import TURN_S, Shared
 from prealloc.engines.hosts.turns import TurnsOfHosts
 from prealloc.engines.hosts.units import UnitsOfHosts
@@ -38,6 +36,7 @@ from prealloc.lanes.limiter import AHEAD_S
 from prealloc.model.document import Unreadable
 from prealloc.model.events import Event, HostsSampled
 from prealloc.model.policy import EngineOptions
+from prealloc.processes.waiting import await_readable
 from prealloc.store.spools import note_spools
 
 MOST_LOG_OF_A_JOB = 2 * (2 * wire.END_LOG + 2**13)
@@ -51,7 +50,7 @@ SAMPLE_S = 2.0
 CLOSE_S = 5.0
 
 
-class HostsEngine:
+class HostsEngine(Engine):
     """Runs shards on hosts. `provider` is what starts them; None: somebody else does."""
 
     facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=True, hands_back=True)
@@ -75,12 +74,17 @@ class HostsEngine:
         """Asks for the hosts, and waits for the first that can run the worker function."""
         return self._admission.check(wanted, self._turn)
 
+    @property
+    def address(self) -> str:
+        """Where hosts reach the master, for people."""
+        return self._entrance.address
+
     def look(self) -> Seen:
         """How the first host is, for people. Call it after `check`."""
         end = time.monotonic() + self._shared.options.lease_s
         while time.monotonic() < end:
             for host in self._roster.here:
-                if (seen := Seen.of(host, self._entrance.address)) is not None:
+                if (seen := host.seen()) is not None:
                     return seen
             self._turn(TURN_S)
         raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
@@ -102,9 +106,6 @@ class HostsEngine:
         each = self._shared.options.room or max(told, default=64)
         return max(1, min(shards, each * self._shared.options.hosts))
 
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return jobs, None
-
     def room(self) -> Room:
         return self._jobs.room()
 
@@ -118,11 +119,9 @@ class HostsEngine:
         self._jobs.hand_back(job, units)
 
     def halt(self, lane: str | None) -> None:
-        reason = key_refused = None
-        setup = self._shared.setup
-        if lane is not None and setup is not None:
-            reason, key_refused = setup.limiter.halted(lane), setup.limiter.key_refused(lane)
-        self._say_all(wire.Halt(lane, reason, bool(key_refused)))
+        limiter = self._shared.session.limiter
+        reason = limiter.halted(lane) if lane is not None else None
+        self._say_all(wire.Halt(lane, reason, lane is not None and limiter.key_refused(lane)))
         self._jobs.give_back_waiting(lambda job: lane is None or job.lane == lane)
 
     def allow(self, tasks: Mapping[int, int]) -> None:
@@ -163,7 +162,7 @@ class HostsEngine:
         """What hosts send of their logs before they end."""
         end = time.monotonic() + CLOSE_S
         while any(host.linked for host in linked) and time.monotonic() < end:
-            _wait_for([listener.mailbox.fileno()], TURN_S)
+            await_readable([listener.mailbox.fileno()], TURN_S)
             for news in listener.mailbox.take():
                 if isinstance(news, Heard):
                     with contextlib.suppress(Unreadable, PreallocError):
@@ -180,7 +179,7 @@ class HostsEngine:
             return
         if self._turns.has_waiting:
             timeout_s = min(timeout_s, AHEAD_S / 2)
-        _wait_for(self._entrance.descriptors(), min(timeout_s, TURN_S))
+        await_readable(self._entrance.descriptors(), min(timeout_s, TURN_S))
         for news in mailbox.take():
             if isinstance(news, Opened | Heard | Closed):
                 self._take(news)
@@ -188,9 +187,10 @@ class HostsEngine:
             self._look_at = 0.0
             self._losses.hear_provider(told)
         self._look()
-        self._turns.give()
-        self._units.acknowledge()
-        self._jobs.give_out()
+        if self._shared.setup is not None:
+            self._turns.give()
+            self._units.acknowledge()
+            self._jobs.give_out()
 
     def _look(self) -> None:
         """Looks after the hosts, now and then, and when something has ended: there may be many, and many turns."""
@@ -198,7 +198,8 @@ class HostsEngine:
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._losses.look_for_the_lost()
-            self._turns.heed_the_way()
+            if self._shared.setup is not None:
+                self._turns.heed_the_way()
         if self._shared.setup is not None and now >= self._sample_at:
             self._sample_at = now + SAMPLE_S
             self._shared.tell(HostsSampled(hosts=tuple(host.state() for host in self._roster.here)))
@@ -244,6 +245,8 @@ class HostsEngine:
         self._heed(host, found.message, found.body)
 
     def _heed(self, host: RemoteHost, message: Any, body: bytes) -> None:
+        if self._shared.setup is None and not isinstance(message, wire.BEFORE_A_SESSION):
+            raise Unreadable("it speaks of a session, and none has begun")
         if isinstance(message, wire.Lines):
             self._units.copy(host, message, body)
         elif isinstance(message, wire.Awaited):
@@ -257,12 +260,6 @@ class HostsEngine:
             self._turns.hear(host, message)
         elif isinstance(message, wire.Told):
             self._units.told(host, message)
-        elif isinstance(message, wire.Away):
-            self._units.turned_away(host, message)
-        elif isinstance(message, wire.Returned):
-            self._units.returned(host, message)
-        elif isinstance(message, wire.Ended):
-            self._units.job_ended(host, message)
         elif isinstance(message, wire.Ready):
             self._admission.is_ready(host, message)
         elif isinstance(message, wire.Broken):
@@ -274,20 +271,13 @@ class HostsEngine:
 
     def _log(self, host: RemoteHost, message: wire.Log, body: bytes) -> None:
         """Adds a part of a shard's log to the run's. Raises Unreadable if that is too much."""
-        setup = self._shared.setup
-        if setup is None or message.shard not in host.shards:
+        log = self._shared.session.paths.log(message.shard)
+        if message.shard not in host.shards:
             return
         host.log_bytes += len(body)
         if self._shared.options.logs != "all" and host.log_bytes > host.given * MOST_LOG_OF_A_JOB:
             raise Unreadable("more of logs than their beginnings and ends")
         from prealloc.engines.log import open_log
 
-        with must_write(setup.paths.log(message.shard)), open(open_log(setup.paths.log(message.shard)), "ab") as file:
+        with must_write(log), open(open_log(log), "ab") as file:
             file.write(body)
-
-
-def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    poll.poll(timeout_s * 1000)

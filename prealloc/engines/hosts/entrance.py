@@ -12,7 +12,8 @@ from pathlib import Path
 from prealloc.engines.hosts.link import Mailbox
 from prealloc.engines.hosts.listener import Listener, own_addresses
 from prealloc.engines.hosts.options import FOLDER, SPOOL, own_options, pairs, place
-from prealloc.engines.hosts.providers.client import News, ProviderProcess
+from prealloc.engines.hosts.providers.client import ProviderProcess
+from prealloc.engines.hosts.providers.messages import News
 from prealloc.engines.hosts.roster import RemoteHost
 from prealloc.engines.hosts.shared import Shared
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec

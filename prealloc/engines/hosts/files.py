@@ -46,8 +46,8 @@ class Files:
 
     def send_slice(self, host: RemoteHost, ref: SliceRef) -> None:
         """Once per host."""
-        if ref.sha256 not in host.held and self._shared.setup is not None:
-            self._send(host, ref.sha256, Slice(self._shared.setup.paths.plan, ref).checked().raw)
+        if ref.sha256 not in host.held:
+            self._send(host, ref.sha256, Slice(self._shared.session.paths.plan, ref).checked().raw)
 
     def _send(self, host: RemoteHost, sha256: str, raw: bytes) -> None:
         host.held.add(sha256)

@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import secrets
-import select
 import shutil
 import socket
 import sys
@@ -29,18 +28,16 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
 from prealloc.engines.hosts.link import Closed, Failed, Heard, Link, Opened
-from prealloc.engines.hosts.logs import Logs
 from prealloc.engines.hosts.ship import module_digest, unpacked
 from prealloc.engines.hosts.spec import HostSpec
 from prealloc.engines.hosts.spool import Spool
-from prealloc.engines.launch import Launcher
-from prealloc.engines.local import LocalEngine, make_launcher
+from prealloc.engines.local import LocalEngine
 from prealloc.engines.server_process import ServerProcess
 from prealloc.errors import CannotGoOn, EngineError, PreallocError
 from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
-from prealloc.model.outcome import Status
 from prealloc.processes.signals import handled
+from prealloc.processes.waiting import await_readable
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.guard import library_files
 
@@ -76,22 +73,23 @@ class Host:
         self._spool = Spool(spool)
         self._launch = secrets.token_hex(16)
         self._numbered = wire.Numbered()
-        self._logs = Logs(self._spool.paths, self._numbered)
         self._clock = MasterClock()
         self._limiter = RemoteLimiter(self._say, self._clock)
         self._caller = Caller(spec)
         self._link: Link | None = None
         self._welcome = False
         """The master has said what it has of our files: lines may be sent."""
+        self._checked: LocalEngine | None = None
+        """It has imported the worker function, or tries to."""
         self._engine: LocalEngine | None = None
+        """The same, once there is a session."""
         self._journal: JournalWriter | None = None
-        self._setup: RunSetup | None = None
         self._check: wire.Check | None = None
         self._import_path: tuple[str, ...] = ()
         self._room = 0
         self._jobs: dict[int, str] = {}
         """The shards of the jobs that run."""
-        self._ends: list[tuple[wire.Message, dict[str, int], str]] = []
+        self._ends: list[tuple[JobEnded, dict[str, int]]] = []
         """Ends of jobs that wait until the master has all lines, and which those are."""
         self._awaits = False
         """One of them is new: the master is to be told."""
@@ -141,10 +139,10 @@ class Host:
         for news in self._caller.mailbox.take():
             self._take(news)
         self._send_ends()  # before it waits: what they have waited for may have come
-        if self._engine is not None and self._setup is not None:
+        if self._engine is not None:
             self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else self._pause_s()))
         else:
-            _wait_for(self._caller.mailbox.fileno(), TURN_S)
+            await_readable([self._caller.mailbox.fileno()], TURN_S)
         self._send_news()
         self._beat()
 
@@ -159,14 +157,14 @@ class Host:
 
     def _heed_signals(self) -> None:
         """Asked to end: what runs may come to its end, within the time to drain; asked again, it is cancelled."""
-        if self._signals and self._engine is None:
+        if self._signals and self._checked is None:
             raise _Over(0, "it was told to end")
         if self._signals and not self._draining:
             self._draining = True
             note(f"{self._spec.name}: it was told to end; what runs may end")
-            if self._engine is not None and self._setup is not None:
+            if self._engine is not None:
                 self._engine.drain()
-        elif self._signals > 1 and self._engine is not None and self._setup is not None:
+        elif self._signals > 1 and self._engine is not None:
             self._signals = 1
             self._engine.stop()
         if self._draining and not (self._jobs or self._ends or self._untold) and self._numbered.all_seen:
@@ -208,8 +206,8 @@ class Host:
         self._caller.stop()
         if self._link is not None:  # first: the master waits for it, and ends beside us
             self._link.close()
-        if self._engine is not None:
-            self._engine.close()
+        if self._checked is not None:
+            self._checked.close()
         if self._launcher is not None:
             self._launcher.close()
         if self._journal is not None:
@@ -291,7 +289,7 @@ class Host:
 
     def _to_the_engine(self, message: Any) -> None:
         engine = self._engine
-        if engine is None or self._setup is None:
+        if engine is None:
             return
         if isinstance(message, wire.Halt | wire.Drain):
             self._stopped.append(message)
@@ -316,10 +314,8 @@ class Host:
             path = (str(unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
         libraries = library_files(message.libraries)
         self._check, self._import_path = message, path
-        launcher: Launcher | None = self._launcher
-        if launcher is None or message.environment:  # the one that was started before lacks these keys
-            launcher = make_launcher()
-        engine = self._engine = LocalEngine(lambda: launcher, ear=self._caller.mailbox.fileno())
+        launcher = self._launcher if not message.environment else None  # it was started before, without these keys
+        engine = self._checked = LocalEngine(launcher, ear=self._caller.mailbox.fileno())
         wanted = WorkerCheck(
             message.worker, path, libraries, message.variables, Patience(message.start_s, self._during_an_import)
         )
@@ -333,7 +329,6 @@ class Host:
                 notes=tuple(checked.notes),
                 unset=tuple(checked.unset),
                 digest=module_digest(message.worker, path),
-                libraries=len(libraries),
             )
         )
 
@@ -343,10 +338,10 @@ class Host:
             self._beat()
 
     def _open(self, message: wire.Open) -> None:
-        if self._engine is None or self._check is None:
+        if self._checked is None or self._check is None:
             raise Unreadable("a session before a check")
         self._journal = JournalWriter(self._spool.paths.supervisor_journal(message.session), fsync=message.policy.fsync)
-        self._setup = RunSetup(
+        setup = RunSetup(
             paths=self._spool.paths,
             session=message.session,
             worker=self._check.worker,
@@ -358,8 +353,9 @@ class Host:
             host=self._spec.name,
             cleanup=message.cleanup,
         )
-        self._engine.open(self._setup)
-        self._logs.whole = message.all_logs
+        self._engine = self._checked
+        self._engine.open(setup)
+        self._spool.whole_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
         self._room = self._engine.allowed(min(room, message.room))[0]
         self._news_at = -math.inf  # the master waits to hear of the room
@@ -381,7 +377,7 @@ class Host:
         if self._engine is None:
             raise Unreadable("a job before a session")
         path = self._spool.file(message.job)
-        job = wire.Job.unpacked(path.read_bytes()).job()
+        job = wire.unpack_job(path.read_bytes())
         path.unlink()
         self._jobs[job.number] = job.shard
         self._engine.launch(job)
@@ -407,21 +403,13 @@ class Host:
         for event in events:
             if isinstance(event, JobEnded):
                 del self._jobs[event.job]
-                ended = wire.Ended(event.job, wire.Held.of(event.left))
-                self._ends.append((ended, self._spool.sizes(), event.shard))
+                self._ends.append((event, self._spool.sizes()))
                 self._awaits = True
             elif isinstance(event, UnitsReturned):
                 self._tell()  # all in the order in which it has happened
-                self._say(wire.Returned(event.job, wire.Held.of(event.units)))
-            elif isinstance(event, TurnedAway):
-                self._untold.pop(_attempt(event.ended), None)
-                self._tell()
-                self._say(wire.Away(event.job, event.ended))
-            elif isinstance(event, AttemptEnded):
-                # The master makes both from the line; but whether a lane has turned it away is ours to say.
-                self._untold.pop(_attempt(event), None)
-                if event.status is Status.INFRA and event.outcome and event.lane is not None:
-                    self._untold[id(event)] = event
+                self._say(wire.Told((event,)))
+            elif isinstance(event, AttemptEnded | TurnedAway):  # the master makes it, and its start, from the line
+                self._untold.pop(_attempt(event.ended if isinstance(event, TurnedAway) else event), None)
             else:
                 self._untold[_attempt(event) if isinstance(event, AttemptStarted) else id(event)] = event
 
@@ -440,8 +428,8 @@ class Host:
 
     def _send_lines(self) -> None:
         if self._welcome:
-            for piece in self._spool.pieces():
-                self._send(self._numbered.plain(wire.Lines(piece.file, piece.offset), piece.raw))
+            for lines, raw in self._spool.pieces():
+                self._send(self._numbered.plain(lines, raw))
             if self._awaits:
                 self._awaits = False
                 self._send(self._numbered.plain(wire.Awaited()))
@@ -454,24 +442,27 @@ class Host:
 
     def _send_ends(self) -> None:
         while self._ends and self._spool.is_acked(self._ends[0][1]):
-            message, _, shard = self._ends.pop(0)
-            self._say(message)
-            if self._link is not None:
-                self._logs.send(shard, self._link)
+            ended, _ = self._ends.pop(0)
+            self._say(wire.Told((ended,)))
+            self._send_log(ended.shard)
 
     def _send_logs(self) -> None:
+        for shard in {*self._spool.logs_sent, *self._jobs.values()}:
+            self._send_log(shard)
+
+    def _send_log(self, shard: str) -> None:
+        """What has been added to it, when nothing else waits."""
         if self._link is not None:
-            for shard in self._logs.shards.union(self._jobs.values()):
-                self._logs.send(shard, self._link)
+            log = wire.Log(shard)
+            self._link.feed(self._numbered.plain(log, raw) for raw in self._spool.more_of_log(shard))
 
     def _beat(self) -> None:
         now = time.monotonic()
         if self._link is None or now - self._news_at < NEWS_S:
             return
         self._news_at = now
-        engine = self._engine if self._setup is not None else None
         room, unbegun = 0, {}
-        if engine is not None:
+        if (engine := self._engine) is not None:
             coming = sum(isinstance(each, wire.Run) for each in self._waiting)
             room = max(0, min(self._room - len(self._jobs), engine.room().jobs) - coming) if not self._draining else 0
             unbegun = dict(engine.unbegun())
@@ -502,12 +493,6 @@ def _attempt(event: AttemptStarted | AttemptEnded) -> Hashable:
 
 def _broken(error: PreallocError) -> wire.Broken:
     return wire.Broken(type(error).__name__, error.problem, error.where, error.hint)
-
-
-def _wait_for(descriptor: int, timeout_s: float) -> None:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.poll(timeout_s * 1000)
 
 
 def note(text: str) -> None:

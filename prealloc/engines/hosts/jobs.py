@@ -11,22 +11,21 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from prealloc.engines.base import Room, ShardJob
-from prealloc.engines.handover import JobEnded, Units
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
-from prealloc.engines.hosts.replica import PlannedShard
+from prealloc.engines.hosts.replica import GivenShard
 from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
 from prealloc.engines.hosts.shared import Shared
 from prealloc.errors import EngineError
 from prealloc.model.events import Note
-from prealloc.worker.job import UnitOrder
 
 JOIN_S = 10.0
 """From its begin, a session keeps places for hosts that have not joined for this long."""
@@ -138,21 +137,20 @@ class Jobs:
     def _share(self) -> int | None:
         """The most jobs that a host may have now. None: as many as it has places."""
         shared = self._shared
-        if shared.setup is None or time.monotonic() - shared.opened_at > JOIN_S or not shared.roster.joining:
+        if time.monotonic() - shared.opened_at > JOIN_S or not shared.roster.joining:
             return None
-        return max(1, math.ceil(shared.setup.first_jobs / shared.options.hosts))
+        return max(1, math.ceil(shared.session.first_jobs / shared.options.hosts))
 
     def give_back_waiting(self, which: Callable[[ShardJob], bool] = lambda job: True) -> None:
         """Of the jobs that wait, these are not run."""
         for job in [job for job in self._waiting if which(job)]:
             self._waiting.remove(job)
-            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
-            self._shared.tell(JobEnded(job=job.number, shard=job.shard, left=units))
+            self._shared.tell(JobEnded(job=job.number, shard=job.shard, left=job.units))
 
     def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
         """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
-        setup, roster = self._shared.setup, self._shared.roster
-        if lane is None or setup is None or (window_s := setup.limiter.window_s(lane)) is None:
+        roster = self._shared.roster
+        if lane is None or (window_s := self._shared.session.limiter.window_s(lane)) is None:
             return False
         rtt_s = host.beat.rtt_s if host.beat is not None else None
         if rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s:
@@ -170,22 +168,19 @@ class Jobs:
         return True
 
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
-        if self._shared.setup is None:
-            return
-        orders: Sequence[UnitOrder] = job.orders
-        rest: Sequence[UnitOrder] = ()
-        if self._losses.may_end_machines(job.shard):
-            orders, rest = orders[:1], orders[1:]
-            job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
-        given = Given(job, orders, rest)
+        orders = job.units.orders
+        most = 1 if self._losses.may_end_machines(job.shard) else len(orders)
+        if most < len(orders):
+            one = msgspec.structs.replace(job.policy, concurrency=1)
+            job = msgspec.structs.replace(job, policy=one, units=job.units._replace(orders=orders[:most]))
+        given = Given(job, orders[most:])
         host.jobs[job.number] = given
         host.given += 1
-        host.units += len(orders)
-        positions = given.positions
-        host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
+        host.units += len(job.units.orders)
+        host.shards[job.shard] = GivenShard(given.positions, job.manifest.repeats)
         self._files.send_slice(host, job.manifest.slice)
-        given.file = self._files.keep(wire.Job.of(job, orders).packed())
+        given.file = self._files.keep(wire.pack_job(job))
         self._files.send(host, given.file)
         if host.replica is not None:
-            host.replica.owe(job.due)
+            host.replica.owe(job.units.due)
         host.gives(wire.Run(given.file, job.manifest.slice.sha256))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from prealloc.engines.hosts.wire import Ask, Done, Leave, Message, Turn
+from prealloc.engines.hosts.wire import Ask, Done, Leave, Message
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.lanes.limiter import AHEAD_S, Grant
 from prealloc.model.outcome import Answer
@@ -80,7 +80,7 @@ class RemoteLimiter:
             self._holders[number] = holder
         self._send(Ask(lane, self._ids[holder], turn, tokens))
 
-    def come(self, turns: Iterable[Turn]) -> None:
+    def come(self, turns: Iterable[Grant[int]]) -> None:
         """The master has given these."""
         ahead_s = self._clock.ahead_s
         for turn in turns:

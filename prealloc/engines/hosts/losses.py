@@ -10,12 +10,12 @@ import math
 import time
 from collections import Counter
 
-from prealloc.engines.handover import JobEnded, Key
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.entrance import Entrance
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.link import Link
-from prealloc.engines.hosts.providers.client import Busy, Gone, News, ProviderLost
+from prealloc.engines.hosts.providers.messages import Busy, Gone, News, ProviderLost
 from prealloc.engines.hosts.replica import Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
 from prealloc.engines.hosts.shared import Shared
@@ -25,7 +25,7 @@ from prealloc.model.events import AttemptEnded, HostLost, Note, WorkerGone
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS
 from prealloc.store.journal import AttemptLine, AttemptLost, SoloDeath
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 
 PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
@@ -192,32 +192,24 @@ class Losses:
                 self._count_death(given, key, order, told)
             self._note_lost(given, key, told)
         left = given.left()
-        if replica is not None and self._shared.setup is not None and self._shared.setup.cleanup is not None:
+        if replica is not None and self._shared.session.cleanup is not None:
             left = left._replace(due=replica.due(shard))
         self._shared.tell(JobEnded(job=given.job.number, shard=shard, left=left))
 
     def _note_lost(self, given: Given, key: Key, reason: str) -> None:
         """Notes an attempt that ran on the host, and after which its unit runs again."""
         attempt, order = given.began.get(key), given.undecided.get(key)
-        if self._shared.setup is not None and attempt is not None and order is not None and attempt >= order.attempt:
-            shard, task = given.job.shard, given.job.ids[key[0]][0]
-            lost = AttemptLost(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
-            self._shared.setup.journal.append(lost)
+        if attempt is not None and order is not None and attempt >= order.attempt:
+            self._shared.session.journal.append(AttemptLost(**given.job.unit(key), attempt=attempt, reason=reason))
 
     def _count_death(self, given: Given, key: Key, order: UnitOrder, reason: str) -> None:
-        setup = self._shared.setup
-        if setup is None:
-            return
-        shard, (task, type_) = given.job.shard, given.job.ids[key[0]]
-        attempt = order.attempt
-        setup.journal.append(SoloDeath(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason))
-        if given.deaths[key] < SOLO_DEATHS:
+        journal, unit = self._shared.session.journal, given.job.unit(key)
+        journal.append(SoloDeath(**unit, attempt=order.attempt, reason=reason))
+        if (deaths := given.deaths[key]) < SOLO_DEATHS:
             return
         line = AttemptLine(
-            shard=shard,
-            task=task,
-            repeat=key[1],
-            attempt=attempt,
+            **unit,
+            attempt=order.attempt,
             status=Status.CRASHED,
             started_at=time.time(),
             queued_s=0.0,
@@ -225,14 +217,12 @@ class Losses:
             working_s=0.0,
             peak_rss=0,
             lane=given.job.lane,
-            error=ErrorInfo(
-                type="Crashed", message=f"{given.deaths[key]} hosts were lost while it ran alone: {reason}"
-            ),
+            error=ErrorInfo(type="Crashed", message=f"{deaths} hosts were lost while it ran alone: {reason}"),
         )
-        setup.journal.append(line)
+        journal.append(line)
         del given.undecided[key]
-        self._lost_on.pop(shard, None)
-        self._shared.tell(AttemptEnded.of(line, type_))
+        self._lost_on.pop(given.job.shard, None)
+        self._shared.tell(AttemptEnded.of(line, given.job.type_of(key)))
 
     def _replace(self) -> None:
         """Asks for others in the place of those that are gone, while there is something to run."""

@@ -41,12 +41,11 @@ MOST_FURTHER_ATTEMPTS = 10_000
 """More than a host may make of a unit by itself."""
 
 
-class PlannedShard(NamedTuple):
+class GivenShard(NamedTuple):
     """What a host may speak of."""
 
     positions: Mapping[str, int]
     """Of its tasks."""
-    types: tuple[str, ...]
     repeats: int
 
 
@@ -82,7 +81,7 @@ class Replica:
         self,
         host: str,
         setup: RunSetup,
-        shards: Mapping[str, PlannedShard],
+        shards: Mapping[str, GivenShard],
         next_incarnation: Callable[[str], int],
         holds: Callable[[AttemptLine], bool],
     ) -> None:

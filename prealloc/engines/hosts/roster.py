@@ -6,17 +6,17 @@ import enum
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.handover import Units, units_of
 from prealloc.engines.hosts.link import Link
-from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Run
+from prealloc.engines.hosts.replica import GivenShard, Replica
+from prealloc.engines.hosts.wire import Beat, Hi, Message, Numbered, Ready, Run
 from prealloc.engines.waiting import after, next_of
-from prealloc.model.events import AttemptEnded, HostState
+from prealloc.model.events import HostState
 from prealloc.store.journal import AttemptLine
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 
 
 class Stage(enum.Enum):
@@ -40,25 +40,20 @@ OVER = (Stage.LOST, Stage.LEFT)
 class Given:
     """A job that a host has, and what is undecided of it."""
 
-    def __init__(self, job: ShardJob, orders: Sequence[UnitOrder], rest: Sequence[UnitOrder]) -> None:
+    def __init__(self, job: ShardJob, rest: Sequence[UnitOrder]) -> None:
         self.job = job
-        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
+        self.undecided: dict[Key, UnitOrder] = {order.key: order for order in job.units.orders}
         self.file = ""
         """The digest of what the host was sent of it."""
-        self.rest = tuple(rest)
-        """Orders that were not given to the host."""
+        self.rest = [*rest]
+        """Units for another job: they were not given to the host, or it has let go of them as it was told to end."""
         self.began: dict[Key, int] = {}
         """The attempts that run, as far as their start was told."""
-        self.again: dict[Key, UnitOrder] = {}
-        """Units that the host has let go of undecided, as it was told to end."""
-        self.deaths = dict(job.deaths)
+        self.deaths = job.units.deaths
+        """As of Units: of those that run alone."""
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
-        self.judged: dict[Key, int] = {}
-        """The latest attempt whose ending the host says the meaning of: its lane may have turned it away."""
-        self.verdicts: dict[Key, AttemptEnded | Away] = {}
-        """What it has said of that before the line had come: it counts when that is in the journal."""
-        self.verdict_bytes = 0
-        """Of those."""
+        self.away: set[Key] = set()
+        """Units that a lane has turned away: they are for another one."""
 
     def key(self, task: str, repeat: int) -> Key | None:
         """The unit, if the host may say how it ends."""
@@ -76,10 +71,21 @@ class Given:
 
     def left(self) -> Units:
         """What nobody has any more, when the host is lost: what it was at gets the next number."""
-        orders = [*(next_of(order) for order in self.undecided.values()), *self.again.values(), *self.rest]
-        alone = [order for order in orders if (order.position, order.repeat) in self.job.alone]
-        together = [order for order in orders if (order.position, order.repeat) not in self.job.alone]
-        return units_of(together, alone, self.deaths)
+        return units_of((*map(next_of, self.undecided.values()), *self.rest), self.deaths)
+
+
+class Seen(NamedTuple):
+    """How a host looks from here, for `prealloc doctor`."""
+
+    name: str
+    machine: str
+    handle: str | None
+    rtt_s: float
+    wall_s: float
+    """What its wall clock is ahead of ours."""
+    spool_left: int
+    python: str
+    version: str
 
 
 class RemoteHost:
@@ -102,7 +108,7 @@ class RemoteHost:
         """What the engine that has started it says of its end."""
         self.beat: Beat | None = None
         self.jobs: dict[int, Given] = {}
-        self.shards: dict[str, PlannedShard] = {}
+        self.shards: dict[str, GivenShard] = {}
         """What it has ever been given something of."""
         self.replica: Replica | None = None
         self.held: set[str] = set()
@@ -192,6 +198,14 @@ class RemoteHost:
             memory=sum(beat.memory.values()) if beat is not None else 0,
             rtt_s=beat.rtt_s if beat is not None else None,
         )
+
+    def seen(self) -> Seen | None:
+        """None: it has not said enough yet."""
+        hi, beat = self.hi, self.beat
+        if hi is None or beat is None or beat.rtt_s is None:
+            return None
+        own = (self.name, hi.machine, self.handle)
+        return Seen(*own, beat.rtt_s, beat.wall_s, beat.spool_left, hi.python, hi.version)
 
 
 class Roster:

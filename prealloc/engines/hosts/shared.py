@@ -28,6 +28,12 @@ class Shared:
         self.stopping = False
         """The session ends: no host is replaced."""
 
+    @property
+    def session(self) -> RunSetup:
+        """The setup, for what is done in a session alone."""
+        assert self.setup is not None  # noqa: S101  # narrows the type: hosts are told of nothing else before it
+        return self.setup
+
     def tell(self, *events: Event) -> None:
         self.events += events
 

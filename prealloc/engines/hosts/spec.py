@@ -13,7 +13,7 @@ import secrets
 import ssl
 import tempfile
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -29,8 +29,8 @@ _HINT = "it is made anew by each run with ‹engine› hosts"
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a host finds the master, and what it may do there."""
 
-    format: str = "prealloc.host"
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    format: Literal["prealloc.host"] = "prealloc.host"
+    version: Literal[1] = 1
     name: str
     addresses: tuple[str, ...]
     """Of the master, to be tried in this order."""
@@ -44,8 +44,6 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Shards at once; None: as memory allows."""
     spool: str | None = None
     """A folder for what the host writes; None: a temporary one, removed at the end."""
-    run: str = ""
-    """What the run is called, for people."""
 
     def encoded(self) -> bytes:
         return msgspec.json.encode(self)
@@ -54,12 +52,9 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def read_spec(raw: bytes, where: str) -> HostSpec:
     """Raises RunFolderError if it is none."""
     try:
-        spec = msgspec.json.decode(raw, type=HostSpec)
+        return msgspec.json.decode(raw, type=HostSpec)
     except UNREADABLE as error:
         raise RunFolderError(f"it does not say how to join a run: {brief(error)}", where=where, hint=_HINT) from None
-    if spec.format != "prealloc.host":
-        raise RunFolderError("it does not say how to join a run", where=where, hint=_HINT)
-    return spec
 
 
 def write_spec(path: Path, spec: HostSpec) -> None:

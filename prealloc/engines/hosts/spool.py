@@ -10,10 +10,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from prealloc.engines.hosts.wire import PIECE, Blob
+from prealloc.engines.hosts.wire import END_LOG, PIECE, Blob, Lines
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
@@ -23,14 +23,6 @@ MOST_UNACKED = 4 * 2**20
 """Bytes that are on their way at once; more waits on the disk."""
 
 
-class Piece(NamedTuple):
-    """Some bytes of a journal file."""
-
-    file: str
-    offset: int
-    raw: bytes
-
-
 class Spool:
     """In the folder `root`, which the caller has made."""
 
@@ -38,7 +30,10 @@ class Spool:
         self.paths = RunPaths(root)
         self._sent: dict[str, int] = {}
         self._acked: dict[str, int] = {}
-        self._partial: dict[str, tuple[Path, int]] = {}
+        self.logs_sent: dict[str, int] = {}
+        """How much of each shard's log has been sent."""
+        self.whole_logs = False
+        """Long ones are sent from their beginning to their end, not both ends alone."""
         with must_write(root, EngineError):
             fault_point(Point.SPOOL_FOLDERS)
             for folder in (self.paths.plan.root, self.paths.plan.slices, self.paths.journal, self.paths.logs):
@@ -93,7 +88,7 @@ class Spool:
         """Whether the master has all files up to there."""
         return all(self._acked.get(file, 0) >= size for file, size in sizes.items())
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[tuple[Lines, bytes]]:
         """What can be sent now: whole lines, and long ones in pieces."""
         left = MOST_UNACKED - sum(sent - self._acked.get(file, 0) for file, sent in self._sent.items())
         for file, size in sorted(self.sizes().items()):
@@ -104,20 +99,37 @@ class Spool:
                     raw = opened.read(PIECE)
                     end = raw.rfind(b"\n") + 1
                     if not end:
-                        if not self._ends_later(opened):
+                        if not any(b"\n" in chunk for chunk in iter(partial(opened.read, PIECE), b"")):
                             break
                         end = len(raw)
-                yield Piece(file, offset, raw[:end])
+                yield Lines(file, offset), raw[:end]
                 offset += end
                 left -= end
                 self._sent[file] = offset
 
-    @staticmethod
-    def _ends_later(opened) -> bool:  # type: ignore[no-untyped-def]
-        while chunk := opened.read(2**20):
-            if b"\n" in chunk:
-                return True
-        return False
+    # -- its logs -------------------------------------------------------------------------------------------
+
+    def more_of_log(self, shard: str) -> Iterator[bytes]:
+        """What has been added to a shard's log since this was called last, in pieces."""
+        path, begin = self.paths.log(shard), self.logs_sent.get(shard, 0)
+        size = path.stat().st_size if path.exists() else 0
+        self.logs_sent[shard] = size
+        return self._cut(path, begin if begin <= size else 0, size)  # else it was cut
+
+    def _cut(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        spans = [(begin, size)] if size > begin else []
+        if size - begin > 2 * END_LOG and not self.whole_logs:
+            spans = [(begin, begin + END_LOG), (size - END_LOG, size)]
+        for number, (start, end) in enumerate(spans):
+            if number:
+                yield f"\n[prealloc: {start - spans[0][1]} bytes are on the host alone: {path}]\n".encode()
+            with open(path, "rb") as file:
+                file.seek(start)
+                while start < end and (raw := file.read(min(PIECE, end - start))):
+                    start += len(raw)
+                    yield raw
+
+    # -- its end --------------------------------------------------------------------------------------------
 
     def remove(self) -> None:
         """Removes all that was written."""

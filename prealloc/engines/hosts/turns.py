@@ -7,7 +7,7 @@ import time
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.roster import MOST_WORKERS, RemoteHost, Roster
 from prealloc.engines.hosts.shared import Shared
-from prealloc.lanes.limiter import AHEAD_S
+from prealloc.lanes.limiter import AHEAD_S, Grant
 from prealloc.model.document import Unreadable
 
 MOST_TURNS = 100_000
@@ -29,11 +29,9 @@ class TurnsOfHosts:
 
         Raises Unreadable for a lane that is not the host's, and for more turns than workers wait for.
         """
-        if self._shared.setup is None:
-            return
         lanes = {given.job.lane for given in host.jobs.values()}
         holder, asker = (host.name, message.holder), (message.lane, message.holder)
-        limiter = self._shared.setup.limiter
+        limiter = self._shared.session.limiter
         if isinstance(message, wire.Ask):
             if message.lane not in lanes:
                 raise Unreadable(f"it asks for turns of lane {message.lane!r}, which none of its shards is on")
@@ -54,29 +52,23 @@ class TurnsOfHosts:
 
     def give(self) -> None:
         """Hands on the turns that the limiter gives."""
-        if self._shared.setup is None:
-            return
-        limiter = self._shared.setup.limiter
-        roster = self._shared.roster
-        given: dict[str, list[wire.Turn]] = {}
-        for (name, holder), turn, at, late_s in limiter.grants():
-            given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
+        given: dict[str, list[Grant[int]]] = {}
+        for (name, holder), turn, at, late_s in self._shared.session.limiter.grants():
+            given.setdefault(name, []).append(Grant(holder, turn, at, late_s))
         for name, turns in given.items():
-            if (host := roster.get(name)) is not None:
+            if (host := self._shared.roster.get(name)) is not None:
                 host.say(wire.Go(tuple(turns)))
 
     def heed_the_way(self) -> None:
         """Has turns given as early as the longest way asks for."""
-        if self._shared.setup is not None:
-            # The way there and back, and a moment for each of the two that hand a turn on.
-            ways_s = (host.beat.rtt_s or 0.0 for host in self._shared.roster.here if host.beat is not None)
-            self._shared.setup.limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
+        # The way there and back, and a moment for each of the two that hand a turn on.
+        ways_s = (host.beat.rtt_s or 0.0 for host in self._shared.roster.here if host.beat is not None)
+        self._shared.session.limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
 
     def leave(self, host: RemoteHost) -> None:
         """No worker of the host waits for a turn any more."""
-        if self._shared.setup is not None:
-            for lane, holder in host.asking:
-                self._shared.setup.limiter.leave(lane, (host.name, holder))
+        for lane, holder in host.asking:
+            self._shared.session.limiter.leave(lane, (host.name, holder))
         host.asking.clear()
         host.turns = 0
 

@@ -11,7 +11,8 @@ from contextlib import closing
 
 import msgspec
 
-from prealloc.engines.handover import JobEnded, Key, TurnedAway, Units, UnitsReturned
+from prealloc.engines.deaths import is_turned_away
+from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned, units_of
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
@@ -34,6 +35,7 @@ from prealloc.model.events import (
 from prealloc.model.outcome import Status
 from prealloc.model.words import size
 from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
+from prealloc.worker.job import Key
 
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
@@ -48,8 +50,6 @@ WORKERS_OF_EACH = 16
 """Workers that a host may start for each job and each unit that it was ever given. A worker that ends early ends with a
 unit, and a unit is given up after a few such ends: honest hosts need a quarter of it at most.
 """
-MOST_VERDICTS = 2**22
-"""Bytes of what a host says of a job's endings before their lines have come."""
 
 
 class UnitsOfHosts:
@@ -68,14 +68,13 @@ class UnitsOfHosts:
 
     def follow(self, host: RemoteHost) -> None:
         """From now on the host's journal is taken in."""
-        if self._shared.setup is not None:
-            host.replica = Replica(
-                host.name,
-                self._shared.setup,
-                host.shards,
-                lambda shard: self._next_incarnation(host, shard),
-                lambda line: self._holds(host, line),
-            )
+        host.replica = Replica(
+            host.name,
+            self._shared.session,
+            host.shards,
+            lambda shard: self._next_incarnation(host, shard),
+            lambda line: self._holds(host, line),
+        )
 
     def acknowledge(self) -> None:
         """Tells hosts what of their journals is in the run's: a host waits for that only where `acks_are_due`."""
@@ -119,9 +118,10 @@ class UnitsOfHosts:
         return self._incarnations[shard]
 
     def _holds(self, host: RemoteHost, line: AttemptLine) -> bool:
-        given, key = _find(host, line.shard, line.task, line.repeat)
-        if given is None or key is None:
+        found = _find(host, line)
+        if found is None:
             return False
+        given, key = found
         order = given.undecided[key]
         if not order.attempt <= line.attempt <= order.attempt + MOST_FURTHER_ATTEMPTS:
             raise Unreadable(f"attempt {line.attempt} of {line.shard}/{line.task}#{line.repeat} is not its own")
@@ -129,56 +129,49 @@ class UnitsOfHosts:
 
     def _line(self, host: RemoteHost, copied: Copied) -> None:
         line = copied.line
-        if copied.late or host.over:
+        if copied.late or host.over or not isinstance(line, SoloDeath | AttemptLine):
             return
-        if isinstance(line, SoloDeath):
-            given, key = _find(host, line.shard, line.task, line.repeat)
-            if given is not None and key is not None:
-                given.deaths[key] = given.deaths.get(key, 0) + 1
-                given.undecided[key] = given.undecided[key]._replace(attempt=line.attempt + 1)
-        if not isinstance(line, AttemptLine):
+        if (found := _find(host, line)) is None:
             return
-        given, key = _find(host, line.shard, line.task, line.repeat)
-        if given is not None and key is not None:
+        given, key = found
+        if isinstance(line, AttemptLine):
             self._ended(host, line, given, key)
+        else:
+            given.deaths[key] = given.deaths.get(key, 0) + 1
+            given.undecided[key] = given.undecided[key]._replace(attempt=line.attempt + 1)
 
     def _ended(self, host: RemoteHost, line: AttemptLine, given: Given, key: Key) -> None:
         """An attempt at a unit of the host has ended."""
         order = given.undecided[key]
         self._losses.decided(host, line.shard)
-        event = AttemptEnded.of(line, given.job.ids[key[0]][1])
+        event = AttemptEnded.of(line, given.job.type_of(key))
         if given.began.get(key) != line.attempt:
-            self._shared.tell(
-                AttemptStarted(shard=line.shard, task=line.task, repeat=line.repeat, attempt=line.attempt)
-            )
-        if line.status is Status.INFRA and not line.again and line.lane is not None:
+            self._shared.tell(AttemptStarted(**given.job.unit(key), attempt=line.attempt))
+        if line.lane == given.job.lane and is_turned_away(line, self._shared.session):
+            # The host may not have heard yet that the lane has halted, and keep the unit for decided: so it is noted.
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
-            given.judged[key] = line.attempt
-            verdict = given.verdicts.pop(key, None)
-            if verdict is not None:
-                given.verdict_bytes -= _size(verdict)
-                self.turned_away(host, verdict) if isinstance(verdict, wire.Away) else self._told(host, verdict)
-            return  # whether its lane has turned it away, the host says
+            given.away.add(key)
+            self._shared.tell(TurnedAway(job=given.job.number, ended=event))
+            return
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
-            given.again[key] = order._replace(attempt=line.attempt + 1)
+            given.rest.append(order._replace(attempt=line.attempt + 1))
             event = msgspec.structs.replace(event, outcome=False)
         self._shared.tell(event)
 
     # -- what is said beside them ---------------------------------------------------------------------------
 
     def told(self, host: RemoteHost, message: wire.Told) -> None:
-        """Things for people, or what endings mean."""
+        """Things for people, and units that come back."""
         for event in message.events:
-            self._told(host, event)
+            if isinstance(event, UnitsReturned):
+                self._returned(host, event)
+            elif isinstance(event, JobEnded):
+                self._job_ended(host, event)
+            else:
+                self._for_people(host, event)
 
-    def _told(self, host: RemoteHost, event: Event) -> None:
-        if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, event)) is not None:
-                given, key = found
-                del given.undecided[key]
-                self._shared.tell(event)
-            return
+    def _for_people(self, host: RemoteHost, event: Event) -> None:
         shard = getattr(event, "shard", None)
         if (
             shard is not None
@@ -187,10 +180,10 @@ class UnitsOfHosts:
         ):
             raise Unreadable(f"it speaks of shard {shard!r}, which was not given to it")
         if isinstance(event, AttemptStarted):
-            holding, at = _find(host, event.shard, event.task, event.repeat)
-            if holding is None or at is None or event.attempt < holding.undecided[at].attempt:
+            found = _find(host, event)
+            if found is None or event.attempt < found[0].undecided[found[1]].attempt:
                 return
-            holding.began[at] = event.attempt
+            found[0].began[found[1]] = event.attempt
         if getattr(event, "host", host.name) != host.name:
             raise Unreadable("it speaks for another host")
         if isinstance(event, ShardStarted):
@@ -209,51 +202,21 @@ class UnitsOfHosts:
             event = Note(text=f"{host.name}: {self._as_here(host, event.text)}")
         self._shared.tell(event)
 
-    def turned_away(self, host: RemoteHost, message: wire.Away) -> None:
-        """An attempt has ended for its lane's sake."""
-        found = self._judged(host, message)
-        if found is not None and found[0].job.number == message.job:
-            given, key = found
-            order = given.undecided[key]
-            given.undecided[key] = order._replace(
-                attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
-            )
-            self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
-
-    def _judged(self, host: RemoteHost, verdict: AttemptEnded | wire.Away) -> tuple[Given, Key] | None:
-        """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
-        event = verdict.ended if isinstance(verdict, wire.Away) else verdict
-        given, key = _find(host, event.shard, event.task, event.repeat)
-        if given is None or key is None:
-            return None
-        if event.host != host.name or event.status is not Status.INFRA:
-            raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
-        if given.judged.get(key) != event.attempt:
-            given.verdict_bytes += _size(verdict) - (_size(given.verdicts[key]) if key in given.verdicts else 0)
-            if given.verdict_bytes > MOST_VERDICTS:
-                raise Unreadable("more of endings than their lines say")
-            given.verdicts[key] = verdict
-            return None
-        del given.judged[key]
-        return given, key
-
     def _as_here(self, host: RemoteHost, text: str) -> str:
         """Logs come to the run's folder, and the spool is gone at the end."""
-        if self._shared.setup is None or host.hi is None or not host.hi.spool:
+        if host.hi is None or not host.hi.spool:
             return text
-        return text.replace(f"{host.hi.spool}/", f"{self._shared.setup.paths.root}/")
+        return text.replace(f"{host.hi.spool}/", f"{self._shared.session.paths.root}/")
 
     # -- units that come back -------------------------------------------------------------------------------
 
-    def returned(self, host: RemoteHost, message: wire.Returned) -> None:
-        """Units that the host gives back."""
+    def _returned(self, host: RemoteHost, message: UnitsReturned) -> None:
         given = host.jobs.get(message.job)
         if given is not None:
             units = _taken(given, message.units)
             self._shared.tell(UnitsReturned(job=message.job, shard=given.job.shard, units=units))
 
-    def job_ended(self, host: RemoteHost, message: wire.Ended) -> None:
-        """The host has nothing more of a job."""
+    def _job_ended(self, host: RemoteHost, message: JobEnded) -> None:
         given = host.jobs.get(message.job)
         if given is None:
             return
@@ -262,32 +225,26 @@ class UnitsOfHosts:
         if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
             host.replica.finish(given.job.shard)
         self._files.drop(given.file)
-        more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
-        if more.orders:
-            units = units.with_more(more)
-        self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units))
+        away = (order for key, order in given.undecided.items() if key in given.away)
+        more = units_of((*given.rest, *away), given.deaths)
+        self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units.with_more(more)))
 
 
-def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given | None, Key | None]:
-    """The unit, and what the host has it by."""
+def _find(host: RemoteHost, unit: AttemptLine | SoloDeath | AttemptStarted) -> tuple[Given, Key] | None:
+    """The job by which the host has this unit undecided, and its key there."""
     for given in host.jobs.values():
-        if given.job.shard == shard and (key := given.key(task, repeat)) is not None:
+        if given.job.shard == unit.shard and (key := given.key(unit.task, unit.repeat)) is not None:
             return given, key
-    return None, None
+    return None
 
 
-def _size(verdict: AttemptEnded | wire.Away) -> int:
-    return len(msgspec.json.encode(verdict))
-
-
-def _taken(given: Given, held: wire.Held) -> Units:
+def _taken(given: Given, units: Units) -> Units:
     """Units that a host gives back. Raises Unreadable if it does not have them."""
-    keys = [(order.position, order.repeat) for order in held.orders]
-    for key, order in zip(keys, held.orders, strict=True):
+    keys = [order.key for order in units.orders]
+    for key, order in zip(keys, units.orders, strict=True):
         known = given.undecided.get(key)
         if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
             raise Unreadable(f"it gives back unit {key}, which it does not have")
     for key in keys:
         del given.undecided[key]
-    units = held.units()
-    return units._replace(alone=units.alone & {*keys})
+    return units_of(units.orders, units.deaths)

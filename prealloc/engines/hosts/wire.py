@@ -10,17 +10,17 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import Units
+from prealloc.engines.handover import JobEnded, UnitsReturned
 from prealloc.files.paths import SHARD_ID
+from prealloc.lanes.limiter import Grant
 from prealloc.model.document import UNREADABLE, Unreadable
 from prealloc.model.events import (
-    AttemptEnded,
     AttemptStarted,
     LibraryOpenedByWorker,
     Note,
@@ -29,11 +29,9 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.outcome import Answer
-from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
 from prealloc.model.words import brief
-from prealloc.store.fold import Due
-from prealloc.worker.job import Count, UnitOrder
+from prealloc.worker.job import Count
 
 PIECE = 2**18
 """Bytes of a file in one message: small enough that what is urgent never waits long behind it."""
@@ -56,30 +54,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """The root of all messages."""
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True):
-    """Units that a host gives back, as of handover.Units."""
-
-    orders: tuple[UnitOrder, ...] = ()
-    alone: tuple[tuple[Count, Count], ...] = ()
-    deaths: tuple[tuple[Count, Count, Count], ...] = ()
-    """(position, repeat, workers that it has killed)."""
-
-    @classmethod
-    def of(cls, units: Units) -> Held:
-        deaths = tuple((*key, count) for key, count in units.deaths.items())
-        return cls(units.orders, tuple(sorted(units.alone)), deaths)
-
-    def units(self) -> Units:
-        deaths = {(position, repeat): count for position, repeat, count in self.deaths}
-        return Units(self.orders, frozenset(self.alone), deaths)
-
-
-ToldEvent = ShardStarted | AttemptStarted | AttemptEnded | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
+ForPeople = ShardStarted | AttemptStarted | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
 
 # -- from a host --------------------------------------------------------------------------------------------
 
 
-class Hi(Message, frozen=True, tag="hi"):
+class Hi(Message, frozen=True):
     """The first message of each connection."""
 
     launch: _Name
@@ -95,18 +75,16 @@ class Hi(Message, frozen=True, tag="hi"):
     """Where it writes. Logs come to the run's folder, so the master's notes name them there."""
 
 
-class Ready(Message, frozen=True, tag="ready"):
+class Ready(Message, frozen=True):
     """It has imported the worker function."""
 
     notes: tuple[_Text, ...]
     unset: tuple[_Name, ...]
     digest: _Name | None
     """Of the file of the worker's module."""
-    libraries: Count
-    """Files of the task library that it has found, and protects."""
 
 
-class Broken(Message, frozen=True, tag="broken"):
+class Broken(Message, frozen=True):
     """It cannot import the worker function, or cannot go on."""
 
     kind: _Name
@@ -116,53 +94,33 @@ class Broken(Message, frozen=True, tag="broken"):
     hint: _Text | None
 
 
-class Lines(Message, frozen=True, tag="lines"):
+class Lines(Message, frozen=True):
     """Bytes of a file of its journal, from an offset on: whole lines, or a piece of a long one."""
 
     file: _File
     offset: _Offset
 
 
-class Awaited(Message, frozen=True, tag="awaited"):
+class Awaited(Message, frozen=True):
     """The end of a job waits until what was sent of the journal is acknowledged."""
 
 
-class Log(Message, frozen=True, tag="log"):
+class Log(Message, frozen=True):
     """A part of a shard's log."""
 
     shard: _Shard
-    last: bool
-    """Nothing more comes of it."""
 
 
-class Told(Message, frozen=True, tag="told"):
-    """Things for people, or endings of which the host alone knows what follows."""
+class Told(Message, frozen=True):
+    """Things for people, and units that come back. The ends of attempts are in its journal.
 
-    events: tuple[ToldEvent, ...]
+    Before a JobEnded, all lines of its job have been acknowledged.
+    """
 
-
-class Away(Message, frozen=True, tag="away"):
-    """As handover.TurnedAway."""
-
-    job: Count
-    ended: AttemptEnded
+    events: tuple[ForPeople | UnitsReturned | JobEnded, ...]
 
 
-class Returned(Message, frozen=True, tag="returned"):
-    """As handover.UnitsReturned."""
-
-    job: Count
-    units: Held
-
-
-class Ended(Message, frozen=True, tag="ended"):
-    """As handover.JobEnded. All its lines have been acknowledged."""
-
-    job: Count
-    left: Held
-
-
-class Ask(Message, frozen=True, tag="ask"):
+class Ask(Message, frozen=True):
     """One of its workers waits for a turn on a lane."""
 
     lane: _Text
@@ -171,7 +129,7 @@ class Ask(Message, frozen=True, tag="ask"):
     tokens: Count
 
 
-class Done(Message, frozen=True, tag="done"):
+class Done(Message, frozen=True):
     """The request of a turn is answered, or given up."""
 
     lane: _Text
@@ -181,14 +139,14 @@ class Done(Message, frozen=True, tag="done"):
     answer: Answer
 
 
-class Leave(Message, frozen=True, tag="leave"):
+class Leave(Message, frozen=True):
     """A worker is gone: it asks no more."""
 
     lane: _Text
     holder: Count
 
 
-class Beat(Message, frozen=True, tag="beat"):
+class Beat(Message, frozen=True):
     """Comes every second, and whenever it says something new."""
 
     clock: _Clock
@@ -212,7 +170,7 @@ class Beat(Message, frozen=True, tag="beat"):
     """It was told to end: it takes no more, and ends when what runs has ended."""
 
 
-class Bye(Message, frozen=True, tag="bye"):
+class Bye(Message, frozen=True):
     """From a host: it was told to end, and has nothing more to say. To a host: the run is over."""
 
     reason: _Text = ""
@@ -221,13 +179,13 @@ class Bye(Message, frozen=True, tag="bye"):
 # -- to a host ----------------------------------------------------------------------------------------------
 
 
-class Welcome(Message, frozen=True, tag="welcome"):
+class Welcome(Message, frozen=True):
     """The answer to Hi: what has come so far of its files. It goes on from there."""
 
     acks: dict[str, int]
 
 
-class Echo(Message, frozen=True, tag="echo"):
+class Echo(Message, frozen=True):
     """The answer to a Beat, at once."""
 
     clock: float
@@ -236,7 +194,7 @@ class Echo(Message, frozen=True, tag="echo"):
     """The master's."""
 
 
-class Check(Message, frozen=True, tag="check"):
+class Check(Message, frozen=True):
     """Import the worker function."""
 
     worker: str
@@ -251,7 +209,7 @@ class Check(Message, frozen=True, tag="check"):
     """The digest of shipped code, which has been sent."""
 
 
-class Open(Message, frozen=True, tag="open"):
+class Open(Message, frozen=True):
     """Get ready for a session."""
 
     session: int
@@ -263,7 +221,7 @@ class Open(Message, frozen=True, tag="open"):
     all_logs: bool = False
 
 
-class Blob(Message, frozen=True, tag="blob"):
+class Blob(Message, frozen=True):
     """A piece of a file with this SHA-256."""
 
     sha256: str
@@ -271,8 +229,8 @@ class Blob(Message, frozen=True, tag="blob"):
     total: int
 
 
-class Run(Message, frozen=True, tag="run"):
-    """Start a job: a Job, in a file that is sent, as is its slice."""
+class Run(Message, frozen=True):
+    """Start a job: a ShardJob, in a file that is sent, as is its slice."""
 
     job: str
     slice: str
@@ -285,13 +243,13 @@ class HandBack(Message, frozen=True, tag="back"):
     units: int
 
 
-class Allow(Message, frozen=True, tag="allow"):
+class Allow(Message, frozen=True):
     """As of Engine."""
 
     tasks: dict[int, int]
 
 
-class Halt(Message, frozen=True, tag="halt"):
+class Halt(Message, frozen=True):
     """As of Engine; and why a lane has halted."""
 
     lane: str | None
@@ -299,49 +257,40 @@ class Halt(Message, frozen=True, tag="halt"):
     key_refused: bool
 
 
-class Drain(Message, frozen=True, tag="drain"):
+class Drain(Message, frozen=True):
     """As of Engine."""
 
 
-class Stop(Message, frozen=True, tag="stop"):
+class Stop(Message, frozen=True):
     """As of Engine."""
 
 
-class Turn(NamedTuple):
-    """A turn of a lane; its moment is in the master's clock."""
+class Go(Message, frozen=True):
+    """These turns come; their moments are in the master's clock."""
 
-    holder: int
-    turn: int
-    at: float
-    late_s: float
+    turns: tuple[Grant[int], ...]
 
 
-class Go(Message, frozen=True, tag="go"):
-    """These turns come."""
-
-    turns: tuple[Turn, ...]
-
-
-class Ack(Message, frozen=True, tag="ack"):
+class Ack(Message, frozen=True):
     """These files are in the run's journal up to these offsets."""
 
     files: dict[str, int]
 
 
-class Gone(Message, frozen=True, tag="gone"):
+class Gone(Message, frozen=True):
     """The host has no part in the run any more: it ends all that it runs."""
 
     reason: str
 
 
-FromHost = (
-    Hi | Ready | Broken | Lines | Awaited | Log | Told | Away | Returned | Ended | Ask | Done | Leave | Beat | Bye
-)
+FromHost = Hi | Ready | Broken | Lines | Awaited | Log | Told | Ask | Done | Leave | Beat | Bye
+BEFORE_A_SESSION = Ready | Broken | Beat | Bye
 ToHost = Welcome | Echo | Check | Open | Blob | Run | HandBack | Allow | Halt | Drain | Stop | Go | Ack | Gone | Bye
 
 _encoder = msgspec.json.Encoder()
 from_host = msgspec.json.Decoder(FromHost)
 to_host = msgspec.json.Decoder(ToHost)
+_jobs = msgspec.json.Decoder(ShardJob)
 
 
 class Frame(NamedTuple):
@@ -420,55 +369,11 @@ class Numbered:
         return True
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A ShardJob as it is sent: in a file of its own, since a shard may have any number of tasks."""
-
-    number: int
-    manifest: Manifest
-    policy: RunPolicy
-    ids: list[tuple[str, str]]
-    units: Held
-    due: list[Due]
-    timeouts: dict[int, float]
-    copies: dict[str, int] | None
-
-    @classmethod
-    def of(cls, job: ShardJob, orders: Iterable[UnitOrder]) -> Job:
-        """The job with these of its orders alone."""
-        return cls(
-            number=job.number,
-            manifest=job.manifest,
-            policy=job.policy,
-            ids=list(job.ids),
-            units=Held.of(Units(tuple(orders), job.alone, job.deaths)),
-            due=list(job.due),
-            timeouts=dict(job.timeouts),
-            copies=dict(job.copies) if job.copies is not None else None,
-        )
-
-    def packed(self) -> bytes:
-        """As it crosses the link: most of it is names, the same in every job."""
-        return zlib.compress(_encoder.encode(self))
-
-    @classmethod
-    def unpacked(cls, raw: bytes) -> Job:
-        """Only for what the master has sent."""
-        return _jobs.decode(zlib.decompress(raw))
-
-    def job(self) -> ShardJob:
-        units = self.units.units()
-        return ShardJob(
-            number=self.number,
-            manifest=self.manifest,
-            policy=self.policy,
-            ids=self.ids,
-            orders=units.orders,
-            deaths=units.deaths,
-            alone=units.alone,
-            due=self.due,
-            timeouts=self.timeouts,
-            copies=self.copies,
-        )
+def pack_job(job: ShardJob) -> bytes:
+    """In a file of its own, since a shard may have any number of tasks. Most of it is names, the same in every job."""
+    return zlib.compress(_encoder.encode(job))
 
 
-_jobs = msgspec.json.Decoder(Job)
+def unpack_job(raw: bytes) -> ShardJob:
+    """Only for what the master has sent."""
+    return _jobs.decode(zlib.decompress(raw))

@@ -17,19 +17,18 @@ from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
-from prealloc.library.duplicate_ids import duplicate_ids
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, checked_names, digest
+from prealloc.model.words import shown
 
 _NAMES_HINT = "give every task an id and a type when the library is made"
 
 
 @contextlib.contextmanager
 def new_database(out: Path, *, force: bool) -> Iterator[DatabaseWriter]:
-    """Takes tasks into a new SQLite file, which is at `out` if the block ends well; else nothing is left of it.
+    """A new SQLite file, see `LibraryFormat.new`.
 
-    Raises InputError if `out` is there (unless `force`) or cannot be made, CannotGoOn if the disk is full. `add`
-    raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that is there
+    `add` raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that is there
     twice: until then who knows the source can tell where.
     """
     with new_path(out, force=force) as beside, contextlib.closing(file.connect_new(beside, out)) as connection:
@@ -45,7 +44,7 @@ class DatabaseWriter:
         self._connection = connection
         self._out = out
         self._fingerprint = Fingerprint()
-        self._twice: list[tuple[str, list[int]]] = []
+        self._twice: list[str] = []
         with file.writing_to(out):
             # Without a journal: until it is whole, no reader knows this file.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
@@ -58,28 +57,17 @@ class DatabaseWriter:
         position = self._fingerprint.counts.tasks
         proof, workflow, fields = self._fingerprint.seal(record)
         with file.writing_to(self._out):
-            try:
-                self._connection.execute(
-                    "INSERT INTO tasks VALUES (?, ?, ?, ?)", (position, record.id, record.type, proof)
-                )
-            except sqlite3.IntegrityError:
-                first = self._connection.execute("SELECT position FROM tasks WHERE id = ?", (record.id,)).fetchone()
-                self._twice.append((record.id, [*first, position]))
-                return
-            self._connection.execute(
-                "INSERT INTO bodies VALUES (?, ?, ?, ?, ?)",
-                (
-                    position,
-                    None if workflow is None else len(workflow),
-                    None if workflow is None else pack(workflow),
-                    len(fields),
-                    pack(fields),
-                ),
-            )
+            task = (position, record.id, record.type, proof)
+            if not self._connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount:
+                self._twice.append(record.id)
+            flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
+            body = (position, *flow, len(fields), pack(fields))
+            self._connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
     def finish(self) -> None:
         if self._twice:
-            raise duplicate_ids(self._twice, str(self._out))
+            problem = f"several tasks have the id {shown(self._twice[0])}"
+            raise LibraryError(problem, where=str(self._out), hint="give every task an id of its own")
         said = {"format": FORMAT.name, "version": FORMAT.version}
         said |= msgspec.structs.asdict(self._fingerprint.meta())
         with file.writing_to(self._out):

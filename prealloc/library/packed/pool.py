@@ -166,7 +166,7 @@ class PoolWriter:
 
 @contextlib.contextmanager
 def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
-    """A writer of a pool, which is at `out` when the block ends well. Raises InputError, CannotGoOn."""
+    """A new pool, see `LibraryFormat.new`."""
     with new_file(out, force=force) as file:
         writer = PoolWriter(file, str(out))
         yield writer

@@ -36,11 +36,7 @@ _BUFFER_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[ParquetWriter]:
-    """Takes tasks into a new Parquet file, which is at `out` if the block ends well; else nothing is left of it.
-
-    A row group has about `group_bytes` bytes of text. Raises InputError if `out` is there (unless `force`), cannot be
-    made, or pyarrow is not installed; CannotGoOn if the disk is full.
-    """
+    """A new Parquet file, see `LibraryFormat.new`. A row group has about `group_bytes` bytes of text."""
     _need_pyarrow(str(out))
     from pyarrow.parquet import ParquetWriter as ArrowWriter
 

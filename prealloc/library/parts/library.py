@@ -46,11 +46,9 @@ _name = msgspec.json.Decoder(tuple[Any, Any])
 
 @contextlib.contextmanager
 def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterator[PartsWriter]:
-    """Takes tasks into a new folder, which is at `out` if the block ends well; else nothing is left of it.
+    """A new folder of parts, see `LibraryFormat.new`.
 
-    A part has about `part_bytes` bytes before it is packed, and always at least one task. Raises InputError if `out`
-    is there (unless `force`, and it is a library of parts), its folder is not, or it cannot be made; CannotGoOn if the
-    disk is full.
+    A part has about `part_bytes` bytes before it is packed, and always at least one task.
     """
     replace = _refuse_no_parts if force else None
     with writing(out, InputError):

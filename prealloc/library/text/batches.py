@@ -49,7 +49,7 @@ class Batch:
     """Some tasks of a library, as a library of its own."""
 
     fmt: Format
-    text: bytes
+    text: bytearray
     origin: Origin
     """Its place in the whole."""
     where: str
@@ -89,7 +89,7 @@ class Batch:
         """The text of the first task; nothing where it is damaged."""
         with contextlib.suppress(Damage):
             for start in self.fmt.starts(self.text):
-                return self.text[start : Cursor(self.text).after(start)]
+                return bytes(self.text[start : Cursor(self.text).after(start)])
         return b""
 
 
@@ -127,7 +127,7 @@ def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | N
             if window.bad_utf8 is None:
                 raise
         if window.bad_utf8 is not None:
-            held = last.diagnosis() if last is not None else Diagnosis(OBJECTS, b"", source.where)
+            held = last.diagnosis() if last is not None else Diagnosis(OBJECTS, bytearray(), source.where)
             raise held.of_encoding(window.bad_utf8, window.origin(len(window.text)))
 
 
@@ -150,7 +150,7 @@ class _Cutter:
         window = self._window
         if window.text.startswith(codecs.BOM_UTF8):
             window.drop(len(codecs.BOM_UTF8))
-        blank = bool(window.text)
+        blank = len(window.text) > 0
         window.drop_space(0)
         begins = window.byte(0)
         if not begins and name == LINES:  # there were no rows
@@ -172,15 +172,10 @@ class _Cutter:
             held = Diagnosis(OBJECTS, window.text, self._where, window.origin(0)._replace(task=self.tasks))
             raise held.of_damage(damage) from None
 
-    def _batch(self, fmt: Format, text: bytes, at: int, *, lead: int | None = None, key: str | None = None) -> Batch:
-        """The batch of a text that begins, behind `lead` bytes that are put before it, at an offset of the window."""
-        origin = self._window.origin(at, lead=fmt.lead if lead is None else lead)
-        return Batch(fmt, text, origin, self._where, key)
-
     def _is_lines(self, name: str) -> bool:
         """Whether tasks come line by line, by the first line and what follows it."""
         window = self._window
-        while b"\n" not in window.text and len(window) < _MOST_FIRST and window.grow():
+        while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
             pass
         if b"\n" in window.text:
             window.grow()
@@ -192,51 +187,60 @@ class _Cutter:
             window.fill(BATCH)
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
-            text = window.text[: end or len(window.text)]
-            if window.skip_space(0) < len(text):
-                yield self._batch(OBJECTS, text, 0)
-            window.drop(len(text))
+            origin, size = window.origin(0), end or len(window.text)
+            is_blank = window.skip_space(0) >= size
+            text = window.drop(size)
+            if not is_blank:
+                yield Batch(OBJECTS, text, origin, self._where)
 
     def _items(self, at: int) -> Iterator[Batch]:
         """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
         window = self._window
         window.drop_space(at + 1)
+        opening = b""
         if window.byte(0) == b"]":
             return
-        opening = b""
         while True:
+            window.put_back(bytearray(b"["))
             window.fill(BATCH)
             opening = opening or _opening(window.text)
-            batch, cut = self._guessed(opening)
+            batch = self._guessed(opening)
             if batch is None:
                 try:
                     cut = self._stepped()
                 except Damage:
                     # The decoding finds the same damage, and of_text knows how to report it.
-                    yield self._batch(ARRAY, b"[" + window.text, 0)
+                    yield Batch(ARRAY, window.text, window.origin(1, 1), self._where)
                     raise
-                batch = self._batch(ARRAY, window.array(cut), 0)
+                batch = self._array(cut)
             yield batch
-            window.drop(cut)
             if window.byte(0) == b"]":
                 return
             window.drop_space(1)
 
-    def _guessed(self, opening: bytes) -> tuple[Batch | None, int]:
-        """A batch that ends where a task seems to begin, or the array to end, and there; None if it does not."""
+    def _array(self, cut: int) -> Batch:
+        """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
+        origin = self._window.origin(1, 1)
+        text = self._window.drop(cut)
+        text += b"]"
+        return Batch(ARRAY, text, origin, self._where)
+
+    def _guessed(self, opening: bytes) -> Batch | None:
+        """A batch that ends where a task seems to begin, or the array to end; None if it does not."""
         for cut in _cuts(self._window, opening):
             if self._guesses:
-                batch = self._batch(ARRAY, self._window.array(cut), 0)
+                batch = self._array(cut)
                 with contextlib.suppress(*UNREADABLE):
                     self._decode(batch)
                 if batch.rows:
-                    return batch, cut
+                    return batch
+                self._window.put_back(batch.text[:-1])
                 self._guesses -= 1
-        return None, 0
+        return None
 
     def _stepped(self) -> int:
         """The offset of the comma behind enough tasks, or of the bracket behind the last. Raises Damage."""
-        window, at = self._window, 0
+        window, at = self._window, 1
         while True:
             at = window.after(at)
             if window.expect(at, b",", b"]") == b"]" or at >= BATCH:
@@ -302,7 +306,8 @@ class _Cutter:
         fields = FIELDS.decode(text)
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
-        return self._batch(ARRAY, lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)
+        whole = bytearray().join((lead, text[cut:], b"]"))
+        return Batch(ARRAY, whole, self._window.origin(at + cut, len(lead)), self._where, key)
 
     def _refuse_more(self, at: int) -> None:
         end = self._window.skip_space(at)
@@ -310,37 +315,31 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _opening(text: bytes) -> bytes:
+def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
     cursor = Cursor(text)
     try:
-        end = cursor.after(0)
+        end = cursor.after(1)
         second = cursor.skip_space(end + 1)
     except Damage:
         return b""
     key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
-    return text[brace : key.end()] if key and brace >= 0 and text[end : end + 1] == b"," else b""
+    return bytes(text[brace : key.end()]) if key and brace >= 0 and text[end : end + 1] == b"," else b""
 
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:
     """Where the array seems to end, or the last task to begin that is not too far in the text."""
-    last = window.last
-    before = len(window) - len(last)
-    if window.ended and len(window) <= 2 * BATCH and (end := last.rfind(b"]")) >= 0:
-        yield before + end
-    if not opening:
-        return
-    if before < BATCH and (at := last.rfind(opening)) >= 0:  # as late as can be: what is left is copied
-        yield before + last.index(b",", at)
-        return
-    text = window.text  # which copies it
-    at = text.rfind(opening, 0, BATCH + len(opening))
-    at = text.find(opening, BATCH) if at < 0 else at
-    if at >= 0:
-        yield text.index(b",", at)
+    text = window.text
+    if window.ended and len(text) <= 2 * BATCH and (end := text.rfind(b"]")) >= 0:
+        yield end
+    if opening:  # as late as can be: what is left is copied
+        at = text.rfind(opening, 0, 2 * BATCH)
+        at = text.find(opening, 2 * BATCH) if at < 0 else at
+        if at >= 0:
+            yield text.index(b",", at)
 
 
-def _end_of_tasks(text: bytes) -> int:
+def _end_of_tasks(text: bytearray) -> int:
     """Where the last task begins whose beginning is held, if that is far enough in the text; else 0.
 
     Between tasks, and nowhere else in JSON, a line break stands between `}` and `{`: a task may have several lines.

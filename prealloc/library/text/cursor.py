@@ -19,6 +19,8 @@ _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
 _LONGEST_TOKEN = 32
 # How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
 
+Text = bytes | bytearray | memoryview
+
 _value = msgspec.json.Decoder(msgspec.Raw)
 _key = msgspec.json.Decoder(str)
 
@@ -37,10 +39,15 @@ class Damage(Exception):
         self.hint = hint
 
 
+def space_at(text: Text, at: int) -> int:
+    """The offset behind the JSON whitespace at `at`, if there is any."""
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
+
+
 class Cursor:
     """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
-    def __init__(self, text: bytes | memoryview | msgspec.Raw) -> None:
+    def __init__(self, text: Text | msgspec.Raw) -> None:
         self._view = memoryview(text)
 
     @property
@@ -55,8 +62,7 @@ class Cursor:
     def skip_space(self, at: int) -> int:
         """The offset of the first byte from `at` on that is not JSON whitespace."""
         while True:
-            match = _SPACE.match(self.view, at)
-            end = match.end() if match else at
+            end = space_at(self.view, at)
             if end < len(self.view) or not self.grow():
                 return end
 

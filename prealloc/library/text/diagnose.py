@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 class Diagnosis:
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
-    def __init__(self, fmt: Format, text: bytes, where: str, origin: Origin | None = None) -> None:
+    def __init__(self, fmt: Format, text: bytearray, where: str, origin: Origin | None = None) -> None:
         self.fmt = fmt
         self.text = text
         self.where = where
@@ -127,7 +127,7 @@ class Diagnosis:
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
         for size in _WINDOWS:
-            window = self.text[at : at + size]
+            window = bytes(self.text[at : at + size])
             try:
                 compact(window)
             except StrictJsonError as error:

@@ -29,13 +29,13 @@ class Format(NamedTuple):
 
     lead: int
     """Bytes before the first task."""
-    tasks: Callable[[bytes, Any], list[Any]]
+    tasks: Callable[[bytearray, Any], list[Any]]
     """Every task of a text, as a value of a type, in one pass. Raises UNREADABLE where that cannot be."""
-    starts: Callable[[bytes], Iterator[int]]
+    starts: Callable[[bytearray], Iterator[int]]
     """The offset of each task, in order. Raises Damage at the first damage."""
 
 
-def _starts_in_lines(text: bytes) -> Iterator[int]:
+def _starts_in_lines(text: bytearray) -> Iterator[int]:
     cursor = Cursor(text)
     at = cursor.skip_space(0)
     while at < len(text):
@@ -56,7 +56,7 @@ class _FirstLine(msgspec.Struct):
     instance_id: Raw | msgspec.UnsetType = UNSET
 
 
-def is_lines(text: bytes, name: str) -> bool:
+def is_lines(text: bytearray, name: str) -> bool:
     """Whether a text is one task a line, and no document, by its first line, what follows, and its file's name."""
     start = _NOT_SPACE.search(text)
     if start is None or start[0] != b"{":
@@ -89,7 +89,7 @@ class Layout:
     key that was there twice is gone, and a colon with it.
     """
 
-    def __init__(self, fmt: Format, text: bytes, rows: Sequence[Any]) -> None:
+    def __init__(self, fmt: Format, text: bytearray, rows: Sequence[Any]) -> None:
         self._fmt = fmt
         self._text = text
         self._rest, self._cuts = text, list[tuple[int, int]]()
@@ -127,21 +127,21 @@ class Layout:
         tasks = self._fmt.tasks(self._rest, dict[str, Raw])
         if not _are_all(tasks, self._rest):
             for position, (task, text) in enumerate(zip(tasks, self._left, strict=True)):
-                key = None if _are_all(task, bytes(text)) else _twice(text, watched)
+                key = None if _are_all(task, bytearray(text)) else _twice(text, watched)
                 if key is not None:
                     return position, key
         return None
 
 
-def _are_all(fields: Any, text: bytes) -> bool:
+def _are_all(fields: Any, text: bytearray) -> bool:
     """Whether these are surely all fields of a text, as often as they are there: a colon is lost with each other."""
     return text.count(b":") == msgspec.json.encode(fields).count(b":") and b"\\u003" not in text  # \u003a is one too
 
 
-def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+def _without(workflows: Iterable[Raw], text: bytearray) -> tuple[bytearray, list[tuple[int, int]]]:
     """The text with a 0 in place of each workflow, as far as they are found; where each 0 is, and what it cut."""
     cuts: list[tuple[int, int]] = []
-    pieces: list[bytes] = []
+    pieces: list[bytes | bytearray] = []
     done = gone = 0
     for workflow in workflows:
         with memoryview(workflow) as raw:
@@ -152,10 +152,10 @@ def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[i
             cuts.append((at - gone, len(raw) - 1))
             gone += len(raw) - 1
             done = at + len(raw)
-    return b"".join((*pieces, text[done:])) if pieces else text, cuts
+    return bytearray().join((*pieces, text[done:])) if pieces else text, cuts
 
 
-def _find_value(text: bytes, start: int, raw: memoryview) -> int | None:
+def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:
     """Where the next `"workflow"` with this value lies, searched from the end of the one before.
 
     It may be a field of the same name deeper in the task. That does no harm: the bytes are the same and stand

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from functools import partial
 
-from prealloc.library.text.cursor import Cursor
+from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.text.diagnose import Origin
 from prealloc.library.text.sources import Source
 
@@ -29,89 +29,72 @@ class Window(Cursor):
         """Line breaks that were dropped, of a text that cannot be read again to count them."""
         self.head = b""
         """The first bytes of the whole, UTF-8 or not."""
-        self._held = [b""]
+        self.text = bytearray()
+        """What is held."""
         self.dropped = 0
         self.ended = False
         self.bad_utf8: str | None = None
         """Why nothing is held from here on, if that is so."""
 
-    def __len__(self) -> int:
-        return sum(map(len, self._held))
-
-    @property
-    def text(self) -> bytes:
-        """What is held."""
-        if len(self._held) > 1:
-            self._held = [b"".join(self._held)]
-        return self._held[0]
-
     @property
     def view(self) -> memoryview:
         return memoryview(self.text)
 
-    @property
-    def last(self) -> bytes:
-        """The end of what is held, as much as came at once: `text` copies it all."""
-        return self._held[-1]
-
     def grow(self) -> bool:
         """Takes in more of the text, at least as much again as there is. False: that is all of it."""
-        before = len(self)
+        before = len(self.text)
         self.fill(max(2 * before, 1))
-        return len(self) > before
+        return len(self.text) > before
 
     def fill(self, size: int) -> None:
         """Takes in more until so many bytes are held, or all that is left."""
-        held = len(self)
-        while held < size and not self.ended:
+        end, pieces = len(self.text), list[bytes | bytearray]([self.text])
+        while end < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
-            self.head += (piece or b"")[: HEAD - len(self.head)]
-            if self._decoder.getstate()[0] or not (piece or b"").isascii():
-                piece = self._check_utf8(piece or b"")
-            if piece:
-                self._held.append(piece)
-                held += len(piece)
+            piece = piece or b""
+            self.head += piece[: HEAD - len(self.head)]
+            pieces.append(piece)
+            end += len(piece)
+            if self._decoder.getstate()[0] or not piece.isascii():
+                end = self._end_of_utf8(piece, end)
+        if len(pieces) > 1:
+            self.text = bytearray().join(pieces)
+            del self.text[end:]
 
-    def _check_utf8(self, piece: bytes) -> bytes:
-        """The piece, as far as it is UTF-8: behind that, nothing is read."""
-        held, _ = self._decoder.getstate()
+    def _end_of_utf8(self, piece: bytes, end: int) -> int:
+        """Where what ends at `end` with this piece ceases to be UTF-8: behind that, nothing is read."""
+        before = self._decoder.getstate()[0]
         try:
             self._decoder.decode(piece, self.ended)
         except UnicodeDecodeError as error:
             self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
-            good = error.start - len(held)
-            if good < 0:  # the character began in a piece before
-                self._held = [self.text[:good]]
-            return piece[: max(good, 0)]
-        return piece
+            return end - len(piece) - len(before) + error.start
+        return end
 
-    def drop(self, size: int) -> None:
-        """Lets go of the first bytes."""
+    def drop(self, size: int) -> bytearray:
+        """Lets go of the first bytes, and gives them."""
         if self._source.once:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
-        while len(self._held) > 1 and size >= len(self._held[0]):
-            size -= len(self._held.pop(0))
-        self._held[0] = self._held[0][size:]
+        gone, self.text = self.text, self.text[size:]
+        del gone[size:]
+        return gone
 
-    def array(self, size: int) -> bytes:
-        """The first bytes, as an array."""
-        behind = size - (len(self) - len(self.last))
-        if behind < 0:
-            return b"".join((b"[", memoryview(self.text)[:size], b"]"))
-        return b"".join((b"[", *self._held[:-1], memoryview(self.last)[:behind], b"]"))
+    def put_back(self, text: bytearray) -> None:
+        """Takes in what was dropped last, or as many bytes."""
+        if self._source.once:
+            self._lines -= text.count(b"\n")
+        self.dropped -= len(text)
+        self.text = text + self.text
 
     def drop_space(self, at: int) -> None:
         """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
-        self.drop(at)
         while True:
-            text = self.text
-            found = len(text) - len(text.lstrip())  # four times quicker than a pattern, and takes these two too:
-            for other in (b"\v", b"\f"):
-                found = text.find(other, 0, found) if other in text[:found] else found
-            self.drop(found)
-            if found < len(text) or not self.grow():
+            self.drop(at)
+            at = space_at(self.text, 0)
+            if at < len(self.text) or not self.grow():
+                self.drop(at)
                 return
 
     def origin(self, at: int, lead: int = 0) -> Origin:

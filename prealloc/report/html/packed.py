@@ -15,12 +15,12 @@ import msgspec
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.task_hash import stable_hashes
 from prealloc.planning.rank import choose, key
+from prealloc.report import human
 from prealloc.report.html.pictures.axis import utc
 from prealloc.report.html.say import Say
 from prealloc.report.unit_view import attempt_note
 from prealloc.store.comparison import Member
 from prealloc.store.run_report import RunReport
-from prealloc.store.task_grid import value_of
 
 MOST_DETAIL = 2000
 """Characters of each text: a traceback, a result, the end of a log."""
@@ -182,9 +182,9 @@ def units(report: RunReport, places: Sequence[int], found: Details, say: Say) ->
         texts["status"].add(str(unit.status))
         texts["first"].add(str(unit.first_status))
         for name, column in factors.items():
-            column.add(say.value(value_of(member, name)))
+            column.add(say.value(member.value(name)))
     cluster_of = {place: n for n, cluster in enumerate(report.clusters) for place in cluster.places}
-    clusters = [say.text(f"{each.type}: {each.template}" if each.template else each.type) for each in report.clusters]
+    clusters = [say.text(human.error(each.type, each.template)) for each in report.clusters]
     return {
         "units": len(members),
         "several": several,

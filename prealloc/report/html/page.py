@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.secret import named_variables
 from prealloc.report import human
 from prealloc.report.html import packed, rows
-from prealloc.report.html.pictures import forest, interval, lanes, strip, tasks, timeline
+from prealloc.report.html.pictures import bars, forest, lanes, tasks, timeline
 from prealloc.report.html.pictures.axis import utc
 from prealloc.report.html.say import Say
 from prealloc.report.html.svg import Svg
@@ -118,7 +119,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
         "total": rows.rate(total),
         "level": f"{total.level * 100:g}%",
         "census": [(status, census[status], human.percent(census[status], total.units, 1)) for status in STATUSES],
-        "strip": strip.strip(census),
+        "strip": bars.strip(census),
         "notes": rows.head_notes(report),
         "as_of": utc(report.as_of),
         "span": _span(report),
@@ -167,16 +168,9 @@ def _pass_k(report: RunReport) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _bars() -> Any:
-    count = 0
-
-    def bar(rate: rows.Rate) -> Svg:
-        nonlocal count
-        count += 1
-        row = rate.row
-        return interval.interval(f"bar-{count}", row.rate, row.low, row.high, rate.said)
-
-    return bar
+def _bars() -> Callable[[rows.Rate], Svg]:
+    numbers = itertools.count(1)
+    return lambda rate: bars.interval(f"bar-{next(numbers)}", rate.row.rate, rate.row.low, rate.row.high, rate.said)
 
 
 def _tasks(report: RunReport, say: Say) -> dict[str, Any]:

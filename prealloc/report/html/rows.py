@@ -182,7 +182,7 @@ def _failures(report: RunReport, place: int, each: Cluster, say: Say, row_of: Ma
         f"({human.share(one.share_of_all, 0)} of {'those' if number else 'all'} units)"
         for number, one in enumerate(each.concentrations)
     ]
-    error = f"{each.type}: {each.template}" if each.template else each.type
+    error = human.error(each.type, each.template)
     if not error:
         error = "(no attempt has ended)" if each.status is Status.NOT_RUN else "(no error was noted)"
     examples = [(row_of.get(at, -1), say.text(str(report.members[at].unit.unit))) for at in each.examples]

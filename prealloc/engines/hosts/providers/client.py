@@ -15,15 +15,12 @@ import msgspec
 from prealloc.engines.hosts.providers.base import check_options
 from prealloc.engines.hosts.providers.messages import (
     Begin,
-    Busy,
     Close,
     FromProvider,
-    Gone,
     News,
     ProviderLost,
     Ready,
     Start,
-    Started,
     Stop,
     ToProvider,
     Unfit,
@@ -32,12 +29,10 @@ from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, Mistake, OptionsError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
-from prealloc.processes.ending import await_end
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.signals import born_blocked, how_it_ended
-
-__all__ = ["Busy", "Gone", "News", "ProviderLost", "ProviderProcess", "Started"]
+from prealloc.processes.waiting import await_end
 
 START_S = 120.0
 """What an engine's package may take to be imported and to reach its cluster."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 import time
@@ -11,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import IO, ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
-from prealloc.engines.log import last_line
-from prealloc.processes.ending import await_end
+from prealloc.engines.log import end_of, last_line
 from prealloc.processes.signals import how_it_ended
+from prealloc.processes.waiting import await_end
 
-_TAIL = 2**14
 _ENDING_S = 1.0
 """What a host gets between SIGTERM and SIGKILL."""
 
@@ -71,8 +69,7 @@ class ProcessProvider:
 
     def _last_line(self, name: str) -> str:
         with self._printed.pop(name) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            return last_line(file.read())
+            return last_line(end_of(file))
 
     def stop(self, name: str) -> None:
         if name in self._hosts and name not in self._ending:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderBusy, ProviderError, host_argv, wrong
-from prealloc.engines.log import last_line
+from prealloc.engines.log import end_of, last_line
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.secret import without_keys
 
@@ -196,8 +196,7 @@ class SlurmProvider:
         name = self._jobs.pop(number).name
         try:
             with self._output(name).open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 2**14))
-                printed = file.read()
+                printed = end_of(file)
         except OSError:
             printed = b""
         return name, f"{told}, job {number}{last_line(printed)}"

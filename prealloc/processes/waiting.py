@@ -1,4 +1,4 @@
-"""Waits for the end of a process that this one has started."""
+"""Waits for descriptors, and for the end of a process that this one has started."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import contextlib
 import os
 import select
 import subprocess
+from collections.abc import Iterable
+
+
+def await_readable(descriptors: Iterable[int], most_s: float) -> list[int]:
+    """Those that are readable, or have been hung up, as soon as one is; none after this many seconds."""
+    poll = select.poll()  # not select(): there may be more than 1,024 descriptors
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(most_s * 1000)]
 
 
 def await_end(process: subprocess.Popen[bytes], most_s: float) -> int:
@@ -17,9 +26,7 @@ def await_end(process: subprocess.Popen[bytes], most_s: float) -> int:
         with contextlib.suppress(OSError, AttributeError):  # the system has no such thing, or no descriptor is left
             end = os.pidfd_open(process.pid)
             try:
-                poll = select.poll()
-                poll.register(end, select.POLLIN)
-                if poll.poll(most_s * 1000):
+                if await_readable([end], most_s):
                     return process.wait()
             finally:
                 os.close(end)
