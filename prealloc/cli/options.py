@@ -17,7 +17,6 @@ import typer
 
 from prealloc.cli.command import GENERAL
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import (
     Bytes,
     Cells,
@@ -37,10 +36,9 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
-from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]

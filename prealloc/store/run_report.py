@@ -10,7 +10,7 @@ import msgspec
 from prealloc.model.lane import Lane
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.provenance import Provenance
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import ReportOptions
 from prealloc.store.attempts import Ended, Session
 from prealloc.store.clusters import Cluster
 from prealloc.store.comparison import Comparison, Member
