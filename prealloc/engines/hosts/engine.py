@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Room
+from prealloc.engines.base import Checked, Engine, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.admission import Admission
 from prealloc.engines.hosts.entrance import Entrance
