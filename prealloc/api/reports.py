@@ -18,12 +18,10 @@ from prealloc.engines.registry import facts_of
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.json_value import canonical
 from prealloc.model.keywords import ReportKeywords
 from prealloc.model.policy import RunPolicy
-from prealloc.model.reporting import ReportOptions
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Member, compare_members
@@ -124,25 +122,15 @@ class _Folder:
 
     def sources(self) -> Iterator[Source]:
         for name, run in self.opened.items():
-            attempts, file, spec = self.attempts[name], run.file, run.plan.spec
+            attempts = self.attempts[name]
             yield Source(
                 folder=self.folder(name),
-                plan=run.plan.id,
-                seed=run.plan.seed,
-                ranking=run.plan.ranking,
-                libraries=run.plan.libraries,
-                worker=file.worker,
-                engine=file.engine,
-                guards_library=(facts := facts_of(file.engine)) is not None and facts.guards_library,
+                plan=run.plan,
+                file=run.file,
+                guards_library=(facts := facts_of(run.file.engine)) is not None and facts.guards_library,
                 library_opens=attempts.library_opens,
-                created_at=file.created_at,
-                prealloc=file.prealloc,
-                python=file.python,
-                platform=file.platform,
-                made_with=file.made_with,
-                options=file.policy.differing(RunPolicy()),
-                lanes=spec.lanes,
-                lane_notes=read_notes(run.paths, spec.lanes),
+                options=run.file.policy.differing(RunPolicy()),
+                lane_notes=read_notes(run.paths, run.plan.spec.lanes),
                 samples=read_samples(run.paths),
                 sessions=attempts.sessions,
                 running=live_owner(run.paths.lock) is not None,

@@ -196,21 +196,20 @@ class _ForkServer:
             self._ladder.begin(pid, step_s, leader_gets=self._workers[pid])
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
-                del self._workers[pid]
-                kill_group(pid)
-                below = descendants([os.getpid()])
-                strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
-                send_signal(strays, signal.SIGKILL)
-                fault_point(Point.FORK_REAPED)
-                self._send(fork_messages.Died(pid, status))
+        ended: list[fork_messages.Died] = []
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                if reaped[0] in self._workers:  # else: an orphan of a worker's, which is ours to bury
+                    ended.append(fork_messages.Died(*reaped))
+        for worker in ended:
+            del self._workers[worker.pid]
+            kill_group(worker.pid)
+        marks = {str(worker.pid) for worker in ended}
+        below = descendants([os.getpid()]) if marks else ()
+        send_signal([each for each in below if started_with(each.pid, MARK) in marks], signal.SIGKILL)
+        for worker in ended:
+            fault_point(Point.FORK_REAPED)
+            self._send(worker)
 
     def _preload(self, request: fork_messages.Preload) -> None:
         worker_process.one_thread_each()
