@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from prealloc.engines.admission import default_workers
+from prealloc.engines.admission import Room, default_workers
 from prealloc.engines.handover import Units
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
@@ -194,14 +194,6 @@ class Patience(NamedTuple):
             where=repr(worker),
             hint="see where it hangs, or raise ‹start_s›",
         )
-
-
-class Room(NamedTuple):
-    """How many more jobs an engine takes now."""
-
-    jobs: int
-    why: str | None = None
-    """Why it takes no more, if the user should know."""
 
 
 class WorkerCheck(NamedTuple):

@@ -200,7 +200,7 @@ class JobSupervisor:
         if status == 0:
             self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
             return []
-        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status).removesuffix(" without a result"))
+        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
         tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {reason}"
         return [Note(text=f"{tried}; resume tries again; see {self._setup.paths.log(self.shard)}")]
 
