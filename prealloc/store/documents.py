@@ -47,11 +47,8 @@ def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where
     if not isinstance(value, dict) or value.get("format") != fields["format"]:
         raise refuse(f"it is not a {fields['format']} document", where=where, hint=hint)
     if value.get("version") != fields["version"]:
-        raise refuse(
-            f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}",
-            where=where,
-            hint="use the prealloc that wrote it, or make it again with this one",
-        )
+        problem = f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}"
+        raise refuse(problem, where=where, hint="use the prealloc that wrote it, or make it again with this one")
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
