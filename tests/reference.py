@@ -22,10 +22,9 @@ import typer
 
 import prealloc
 from prealloc import testing
-from prealloc.cli.app import app
+from prealloc.cli.app import app_of
 from prealloc.cli.options import in_flags
 from prealloc.errors import CannotGoOn, InputError
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.fields import Fields
 from prealloc.model.options import (
     Bytes,
@@ -43,10 +42,9 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import EngineOptions, RunPolicy
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
-from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 from prealloc.settings import SECTIONS, TABLES, options_in
 
@@ -93,7 +91,7 @@ def pages() -> dict[Path, str]:
 
 
 def _commands() -> str:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(app_of())
     found = list(_leaves(root, root.context_class(root, info_name="prealloc", terminal_width=_WIDTH)))
     rows = [f"| [`{path}`](#{path.replace(' ', '-')}) | {about.splitlines()[0]} |" for path, about, _ in found]
     parts = [_COMMANDS + "\n".join(["| command | |", "| --- | --- |", *rows]) + "\n"]

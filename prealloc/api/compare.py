@@ -9,9 +9,9 @@ from typing import Unpack
 from prealloc.api.located import Located, located
 from prealloc.api.outcomes import asked_about
 from prealloc.errors import Mistake, OptionsError, PlanError
-from prealloc.model.comparison import CompareOptions, Metric
 from prealloc.model.keywords import CompareKeywords
 from prealloc.model.plan import SliceRef
+from prealloc.model.questions import CompareOptions, Metric
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.identity import Facts, TaskFacts
 

@@ -150,7 +150,7 @@ def experiment_status(experiment: str | Path) -> ExperimentStatus:
         done[entry.run_name] += entry.is_decided
     told = _telling([units[0][0] for units in cells.values()], _factors(view))
     progress = [_cell(cell, units, why) for cell, units in zip(told, cells.values(), strict=True)]
-    running = [name for name, (run, _) in view.runs.items() if live_owner(run.paths.lock) is not None]
+    running = why.running
     wanted, decided = len(view.units), done.total()
     return ExperimentStatus(
         experiment=str(experiment),
@@ -178,7 +178,7 @@ class _Why:
 
     def __init__(self, view: View) -> None:
         self._held = {name: Held(run.paths).now() for name, (run, _) in view.runs.items()}
-        self._running = {name for name, (run, _) in view.runs.items() if live_owner(run.paths.lock) is not None}
+        self.running = {name for name, (run, _) in view.runs.items() if live_owner(run.paths.lock) is not None}
         self._halted = {name: _halted(run, state.sessions) for name, (run, state) in view.runs.items()}
 
     def of(self, identity: Identity, entry: Entry) -> str:
@@ -187,7 +187,7 @@ class _Why:
         for name, held in self._held.items():
             if digest in held:
                 return f"runs in {name}"
-        if entry.run_name in self._running:
+        if entry.run_name in self.running:
             return f"waits in {entry.run_name}"
         outcome = entry.state.outcome
         if outcome is not None:

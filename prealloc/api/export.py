@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -55,9 +56,10 @@ def export(
     if form == "inspect":
         from prealloc.api.inspect_logs import write_logs
 
+        need("inspect_ai.log", "inspect", "another format")
         return write_logs(located(run, scores), path, results=results)
     if form == "parquet":
-        _need_pyarrow()
+        need("pyarrow", "parquet", "csv or jsonl")
     units = list(located(run, scores, prices))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
     with new_path(path, replace=(lambda there: None) if force else None) as beside:
@@ -88,7 +90,7 @@ def frame(
 
     Needs pyarrow (`pip install 'prealloc[parquet]'`). Rows and errors are those of export().
     """
-    pa = _need_pyarrow()
+    pa = need("pyarrow", "parquet", "csv or jsonl")
     units = list(located(run, scores, prices))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
     return pa.Table.from_pylist(list(_rows(units, shape, prices)), schema=_schema(shape))
@@ -186,10 +188,11 @@ def _schema(shape: Shape) -> pyarrow.Schema:
     return pa.schema([(name, types.get(kind, pa.string())) for name, kind in shape.columns.items()])
 
 
-def _need_pyarrow() -> Any:
+def need(module: str, extra: str, instead: str) -> Any:
+    """A module that is not installed without this extra. Raises OptionsError."""
     try:
-        import pyarrow
+        return import_module(module)
     except ImportError:
-        hint = "pip install 'prealloc[parquet]', or export csv or jsonl"
-        raise OptionsError([Mistake("parquet", "pyarrow is not installed", hint)]) from None
-    return pyarrow
+        package = module.partition(".")[0].replace("_", "-")
+        hint = f"pip install 'prealloc[{extra}]', or export {instead}"
+        raise OptionsError([Mistake(extra, f"{package} is not installed", hint)]) from None

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from prealloc.api.located import Located
-from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.errors import InputError
 from prealloc.files.atomic import new_folder, refuse_taken, writing
 from prealloc.model.json_value import plain
-from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
+from prealloc.model.outcome import FINAL, Attempt, AttemptInfo, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.usage import Tokens
 from prealloc.store.fold import Tried, tries_in
@@ -33,9 +33,8 @@ SUCCESS, SCORE = "success", "score"
 def write_logs(units: Iterable[Located], out: Path, *, results: bool) -> int:
     """Writes the new folder `out`. Units that have not ended are in no log. Returns the number of samples.
 
-    Raises OptionsError without Inspect, InputError if the folder is there or cannot be made.
+    Inspect is installed. Raises InputError if the folder is there or cannot be made.
     """
-    _need_inspect()
     from inspect_ai.log import write_eval_log
 
     cells: dict[bytes, list[Located]] = {}
@@ -60,11 +59,12 @@ def _log(members: Sequence[Located], *, results: bool) -> Any:
     opened, plan = first.run, first.run.plan
     (row,) = aggregate(each.unit for each in members)
     samples = _samples(members, results=results)
-    ends = [end for each in members if (end := _ended_at(each)) is not None]
+    attempts = [each.unit.first.attempt for each in members if each.unit.first is not None]
+    ended = max((_ended_at(each) for each in attempts if each.status in FINAL), default=None)
     model = first.cell.get("model", first.unit.settings.get("model"))
     task = ", ".join(f"{name}={plain(value)}" for name, value in first.cell.items()) or first.unit.shard
     key = hashlib.sha256(f"{plan.id} {first.unit.shard}".encode()).hexdigest()[:22]
-    started = min(map(_started_at, members), default=None)
+    started = min((each.started_at for each in attempts), default=None)
     return EvalLog(
         status="success" if row.decided == row.units else "cancelled",
         eval=EvalSpec(
@@ -80,7 +80,7 @@ def _log(members: Sequence[Located], *, results: bool) -> Any:
             packages={"prealloc": opened.file.prealloc},
         ),
         results=EvalResults(total_samples=row.units, completed_samples=len(samples), scores=_scores(row)),
-        stats=EvalStats(started_at=_time(started) or "", completed_at=_time(max(ends, default=None)) or ""),
+        stats=EvalStats(started_at=_time(started) or "", completed_at=_time(ended) or ""),
         samples=samples,
     )
 
@@ -145,7 +145,7 @@ def _sample(each: Located, ended: Attempt, epoch: int, earlier: Sequence[Attempt
         error_retries=[_error(other.error) for other in earlier if other.error is not None] or None,
         model_usage={model: _usage(tokens) for model, tokens in (ended.usage or {}).items()},
         started_at=_time(ended.started_at),
-        completed_at=_time(ended.started_at + ended.working_s + ended.waiting_s),
+        completed_at=_time(_ended_at(ended)),
         total_time=ended.working_s + ended.waiting_s,
         working_time=ended.working_s,
         uuid=hashlib.sha256(f"{each.run.plan.id} {unit.unit}".encode()).hexdigest()[:22],
@@ -180,27 +180,11 @@ def _usage(tokens: Tokens) -> dict[str, int]:
     }
 
 
-def _started_at(each: Located) -> float:
-    outcome = each.unit.first
-    return outcome.attempt.started_at if outcome is not None else float("inf")
-
-
-def _ended_at(each: Located) -> float | None:
-    outcome = each.unit.first
-    if outcome is None or outcome.attempt.status not in FINAL:
-        return None
-    return outcome.attempt.started_at + outcome.attempt.working_s + outcome.attempt.waiting_s
+def _ended_at(attempt: AttemptInfo) -> float:
+    return attempt.started_at + attempt.working_s + attempt.waiting_s
 
 
 def _time(seconds: float | None) -> str | None:
-    if seconds is None or seconds == float("inf"):
+    if seconds is None:
         return None
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _need_inspect() -> None:
-    try:
-        import inspect_ai.log  # noqa: F401
-    except ImportError:
-        hint = "pip install 'prealloc[inspect]', or export another format"
-        raise OptionsError([Mistake("inspect", "inspect-ai is not installed", hint)]) from None

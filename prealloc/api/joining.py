@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from prealloc.files.paths import ExperimentPaths
@@ -92,28 +92,17 @@ class Joining:
         self._others.but = folder.name
         return folder
 
-    @contextmanager
-    def claims(self, run: OpenRun) -> Iterator[Claims]:
+    def claims(self, run: OpenRun) -> AbstractContextManager[Claims]:
         """What the run holds while the block runs."""
-        claims = Claims(self._others, run.paths, self._identities)
-        try:
-            yield claims
-        finally:
-            claims.close()
+        return closing(Claims(self._others, run.paths, self._identities))
 
 
-@contextmanager
-def claims_of(run: OpenRun) -> Iterator[Claims | None]:
+def claims_of(run: OpenRun) -> AbstractContextManager[Claims | None]:
     """What a run that was there holds while the block runs; None if it is of no experiment."""
     paths = ExperimentPaths.of_run(run.paths.root)
     if paths is None:
-        yield None
-        return
+        return nullcontext()
     rule, facts = Rule.of(run.file.policy), Facts()
     others = Others(paths, rule, facts, run.paths.root.name)
     others.refuse_other_rule()
-    claims = Claims(others, run.paths, run_identities(run, rule, facts))
-    try:
-        yield claims
-    finally:
-        claims.close()
+    return closing(Claims(others, run.paths, run_identities(run, rule, facts)))

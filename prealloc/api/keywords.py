@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
@@ -12,14 +11,11 @@ from prealloc.errors import Mistake, OptionsError, gathered
 from prealloc.model.keywords import EngineKeywords, PartOptions, RunOptions
 from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
 from prealloc.model.part import Part
-from prealloc.model.plan import Manifest, Plan, SliceRef
+from prealloc.model.plan import Manifest
 from prealloc.model.policy import EngineOptions, RunPolicy, read_run_options
 from prealloc.model.prices import Prices
 from prealloc.model.usage import UNNAMED, Usage, model_named
 from prealloc.model.words import listed
-from prealloc.store.asked import Planned
-from prealloc.store.manifests import Outline
-from prealloc.store.slices import Names
 
 _PRICES = 'give the run a config that has [prices."MODEL"]'
 
@@ -103,17 +99,3 @@ def changes(then: RunPolicy, now: RunPolicy) -> list[str]:
         f"{told(name, getattr(then, name))}"
         for name, value in now.differing(then).items()
     ]
-
-
-def planned_of(plan: Plan | Path, outline: Outline, names: Mapping[SliceRef, Names]) -> Planned:
-    """What a part of a run of this plan is checked against."""
-    tasks: Mapping[str, Sequence[Any]] = (
-        {} if isinstance(plan, Path) else {shard.id: shard.tasks for shard in plan.shards}
-    )
-
-    def names_of(shard: str) -> Names:
-        if isinstance(plan, Path):
-            return names[outline.manifests[shard].slice]
-        return Names([task.id for task in tasks[shard]], [task.type for task in tasks[shard]])
-
-    return Planned(outline.file, outline.manifests, names_of)

@@ -15,7 +15,7 @@ from prealloc.model.keywords import ResultsKeywords
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, read_prices
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import ResultsOptions
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.keys import KEYS
 from prealloc.store.results import Results, tabulate

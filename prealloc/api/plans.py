@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -156,8 +156,9 @@ def plan(
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
-    _look_for_kept(spec, sources, tasks, tell)
-    _look_for_timeouts(spec, sources, tasks, tell)
+    planned = _Chosen(spec, sources, tasks)
+    _look_for_kept(planned, tell)
+    _look_for_timeouts(planned, tell)
     shards = [
         PlannedShard(
             shard.id,
@@ -171,7 +172,7 @@ def plan(
     made = build_plan(spec, sources.infos, shards, for_runs)
     if spec.stratify and (left := types_left_out(made.file)):
         tell(_left_out_note(left))
-    found = _bare_tasks(spec, sources, tasks)
+    found = _bare_tasks(planned)
     if out is not None:
         write_plan(made, Path(out), force=force)
     if found is not None:  # last, so that it is what is read last
@@ -194,6 +195,18 @@ def _not_there(library: LibraryInPython) -> list[Mistake]:
     if str(library) == "-" or os.path.exists(library):
         return []
     return [Mistake("LIBRARY", f"{library} does not exist", "name a file or a folder")]
+
+
+class _Chosen(NamedTuple):
+    """The tasks that a plan has, by the difficulty of their library and their position."""
+
+    spec: PlanSpec
+    sources: Sources
+    tasks: Mapping[str | None, Mapping[int, LightweightTask]]
+
+    def every(self) -> Iterator[LightweightTask]:
+        """All of them."""
+        return (task for each in self.tasks.values() for task in each.values())
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,10 +239,9 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         return f"{problem}; the library also has {left}: {hint}"
 
 
-def _bare_tasks(
-    spec: PlanSpec, sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]
-) -> BareTasks | None:
+def _bare_tasks(chosen: _Chosen) -> BareTasks | None:
     """The tasks of a plan that hold nothing to work with; None if there are none."""
+    spec, sources, tasks = chosen
     no_work = {*spec.shipped} - {*spec.keep}
     found = {
         key: [position for position, task in each.items() if task.workflow_json == b"null" and _is_bare(task, no_work)]
@@ -251,28 +263,23 @@ def _is_bare(task: LightweightTask, no_work: Set[str]) -> bool:
     return task.extra_json == b"{}" or (bool(no_work) and task.extra_names() <= no_work)
 
 
-def _look_for_kept(
-    spec: PlanSpec,
-    sources: Sources,
-    tasks: Mapping[str | None, Mapping[int, LightweightTask]],
-    tell: Callable[[str], None],
-) -> None:
+def _look_for_kept(chosen: _Chosen, tell: Callable[[str], None]) -> None:
     """Tells which fields to keep some planned tasks lack. Raises OptionsError for those that no task at all has."""
-    if not spec.keep or EVERY_FIELD in spec.keep:
+    keep = chosen.spec.keep
+    if not keep or EVERY_FIELD in keep:
         return
-    planned = [task.extra_names() for each in tasks.values() for task in each.values()]
-    lacking = {name: sum(name not in names for names in planned) for name in spec.keep}
+    planned = [task.extra_names() for task in chosen.every()]
+    lacking = {name: sum(name not in names for names in planned) for name in keep}
     absent = {name for name, count in lacking.items() if count == len(planned)}
-    _refuse_absent("‹keep›", absent, sources, tasks)
+    _refuse_absent("‹keep›", absent, chosen)
     for name, count in lacking.items():
         if count:
             tell(f"{count} of {len(planned)} planned tasks have no field {name!r}")
 
 
-def _refuse_absent(
-    where: str, absent: Set[str], sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]
-) -> None:
+def _refuse_absent(where: str, absent: Set[str], chosen: _Chosen) -> None:
     """Raises OptionsError for those of these fields, which no planned task has, that the libraries lack altogether."""
+    _, sources, tasks = chosen
     for library in sources.libraries.values():
         absent = library.absent(sorted(absent)) if absent else absent
     if absent:
@@ -281,17 +288,12 @@ def _refuse_absent(
         raise OptionsError([_no_field(where, name, there) for name in sorted(absent)])
 
 
-def _look_for_timeouts(
-    spec: PlanSpec,
-    sources: Sources,
-    tasks: Mapping[str | None, Mapping[int, LightweightTask]],
-    tell: Callable[[str], None],
-) -> None:
+def _look_for_timeouts(chosen: _Chosen, tell: Callable[[str], None]) -> None:
     """Tells how many planned tasks name no timeout of their own. Raises OptionsError for values that are not times."""
-    if isinstance(spec.timeout_field, UnsetType):
+    field, found = chosen.spec.timeout_field, list[Mistake]()
+    if isinstance(field, UnsetType):
         return
-    field, found = spec.timeout_field, list[Mistake]()
-    every = [task for each in tasks.values() for task in each.values()]
+    every = list(chosen.every())
     named = own_timeouts(((task.id, task.extra) for task in every), field, found)
     if found:
         more = len(found) - _SHOWN_TIMEOUTS
@@ -299,7 +301,7 @@ def _look_for_timeouts(
         further = [Mistake("‹timeout_field›", f"{more} further tasks have no valid time", hint)] if more > 0 else []
         raise OptionsError([*found[:_SHOWN_TIMEOUTS], *further])
     if not named:
-        _refuse_absent("‹timeout_field›", {field}, sources, tasks)
+        _refuse_absent("‹timeout_field›", {field}, chosen)
     if left := len(every) - len(named):
         tell(f"{left} of {len(every)} planned tasks have no {field!r}: the ‹timeout_s› of the run holds for them")
 

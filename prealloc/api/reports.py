@@ -18,12 +18,10 @@ from prealloc.engines.registry import facts_of
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.json_value import canonical
 from prealloc.model.keywords import ReportKeywords
 from prealloc.model.policy import RunPolicy
-from prealloc.model.reporting import ReportOptions
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Member, compare_members

@@ -185,13 +185,7 @@ def _judge(function: WorkerFunction, todo: Sequence[_Kept], opened: OpenRun, con
 
 
 def _score(function: WorkerFunction, task: LightweightTask, kept: _Kept) -> Score:
-    unit = kept.unit
-    where: dict[str, Any] = {
-        "shard": unit.shard,
-        "task": unit.task,
-        "repeat": unit.repeat,
-        "attempt": kept.outcome.attempt.attempt,
-    }
+    where = {**kept.unit._asdict(), "attempt": kept.outcome.attempt.attempt}
     try:
         said = function.call(task, kept.outcome.read().result)
         if inspect.isawaitable(said):

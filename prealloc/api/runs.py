@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import msgspec
 
@@ -26,7 +26,6 @@ from prealloc.api.keywords import (
     changes,
     cost_mistakes,
     fixed_mistakes,
-    planned_of,
     read_run_keywords,
     refuse_memory,
     spent_mistakes,
@@ -49,7 +48,7 @@ from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
 from prealloc.store.fold import fold, used_by
-from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
+from prealloc.store.identity import Facts, Identity, Rule, identities
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
 from prealloc.store.reuse import TakenOver, finished, take_over
@@ -58,6 +57,9 @@ from prealloc.store.slices import Names, Slice
 from prealloc.store.spools import unheard
 from prealloc.worker.function import check_name
 from prealloc.worker.guard import library_files
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 SLOW_IMPORT_S = 5.0
 STOPPED = 128
@@ -117,15 +119,15 @@ def run(
         target = Path(out or experiment or "")
         if experiment is None:
             refuse_taken(target)
-        source = plan if isinstance(plan, Plan) else Path(plan)
-        outline, names = _outline(source)
+        source = _Source(plan)
+        outline = source.outline
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         if found := cost_mistakes(policy, priced, outline.manifests.values()):
             raise OptionsError(found)
         refuse_where(policy.where, outline.file.spec.factor_values)
-        asked = asked_of(chosen.part, planned_of(source, outline, names))
+        asked = asked_of(chosen.part, source.planned())
         # All that may refuse comes before the folder is made.
-        wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
+        wanted = _Wanted(source, chosen.known_as, Rule.of(policy))
         taken = wanted.take_over(_several(reuse)) if reuse is not None else None
         joined = Joining(target, outline.file, wanted.identities, wanted.rule) if experiment is not None else None
         reused = list(taken.lines()) if taken is not None else []
@@ -144,10 +146,10 @@ def run(
             notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
             file = msgspec.structs.replace(_run_file(chosen, started.name, outline.file, policy), on_end=on_end or None)
             if joined is not None:
-                target = joined.make_run(lambda folder: create_run(folder, source, file), config)
+                target = joined.make_run(lambda folder: create_run(folder, source.plan, file), config)
             else:
-                create_run(target, source, file)
-            opened = OpenRun(target, outline, names)
+                create_run(target, source.plan, file)
+            opened = OpenRun(target, outline, source.names)
             opened.times = times
             with (
                 told_at_the_end(on_end, opened.paths, observer) as told_too,
@@ -322,8 +324,7 @@ def _checked(
             found.append(Mistake("PLAN", f"{plan} does not exist", "name a folder that `prealloc plan --out` wrote"))
         elif part != Part() and plan:
             with suppress(InputError):  # what is wrong with the plan is told when the options are right
-                source = plan if isinstance(plan, Plan) else Path(plan)
-                planned = planned_of(source, *_outline(source))
+                planned = _Source(plan).planned()
                 gathered(found, lambda: asked_of(part, planned))
         if worker != "":
             gathered(found, lambda: _try_worker(worker, engine, engine_name))
@@ -488,47 +489,61 @@ def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
         raise OptionsError([Mistake(f"‹worker› {error.where}", error.problem, error.hint or "")]) from None
 
 
-def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
-    """The plan without its tasks, and their names; every byte of a folder is checked before anything is made of it."""
-    if isinstance(plan, Plan):
-        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards}), {}
-    outline = read_outline(plan)
-    return outline, check_slices(plan, outline)
-
-
 def _several(reuse: str | Path | Sequence[str | Path]) -> list[Path]:
     """The runs that are named, each once."""
     given = [reuse] if isinstance(reuse, str | Path) else reuse
     return list(dict.fromkeys(map(Path, given)))
 
 
+class _Source:
+    """The plan that was given, in memory or as a folder, of which every byte is checked. Raises PlanError."""
+
+    def __init__(self, plan: Plan | str | Path) -> None:
+        self.plan = plan if isinstance(plan, Plan) else Path(plan)
+        self.names: dict[SliceRef, Names] = {}
+        """Of the tasks in a folder's slices."""
+        self._held: dict[str, Sequence[LightweightTask]] = {}
+        if isinstance(self.plan, Plan):
+            self.outline = Outline(self.plan.file, {shard.id: shard.manifest for shard in self.plan.shards})
+            self._held = {shard.id: shard.tasks for shard in self.plan.shards}
+        else:
+            self.outline = read_outline(self.plan)
+            self.names = check_slices(self.plan, self.outline)
+
+    def planned(self) -> Planned:
+        """What a part of its run is checked against."""
+        return Planned(self.outline.file, self.outline.manifests, self._names_of)
+
+    def _names_of(self, shard: str) -> Names:
+        if isinstance(self.plan, Path):
+            return self.names[self.outline.manifests[shard].slice]
+        return Names([task.id for task in self._held[shard]], [task.type for task in self._held[shard]])
+
+    def tasks(self, shard: str) -> Sequence[LightweightTask]:
+        """The tasks of a shard."""
+        if isinstance(self.plan, Path):
+            return Slice(PlanPaths(self.plan), self.outline.manifests[shard].slice).tasks()
+        return self._held[shard]
+
+
 class _Wanted:
     """What the units of a plan are known by, worked out when it is asked for."""
 
-    def __init__(self, plan: Plan | Path, outline: Outline, worker: str, rule: Rule) -> None:
+    def __init__(self, source: _Source, worker: str, rule: Rule) -> None:
         self.rule = rule
-        self._plan = plan
-        self._outline = outline
+        self._source = source
         self._worker = worker
         self._facts = Facts()
 
     @cached_property
     def identities(self) -> dict[Unit, Identity]:
         """In the plan's order."""
-        outline, tasks = self._outline, tasks_of(self._plan, self._outline)
+        outline, tasks = self._source.outline, self._source.tasks
         return identities(self._worker, outline.file.spec, outline.manifests, tasks, self.rule, self._facts)
 
     def take_over(self, runs: Sequence[Path]) -> TakenOver:
         """What of other runs this plan takes over. Raises InputError, JournalError."""
         sources = [OpenRun(run) for run in runs]
         ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
-        plans = (self._outline.file, *(source.plan for source in sources))
+        plans = (self._source.outline.file, *(source.plan for source in sources))
         return take_over(self.identities, ended, {name for each in plans for name in each.spec.factor_values})
-
-
-def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:
-    """Gives the tasks of a shard of this plan."""
-    if isinstance(plan, Plan):
-        held = {shard.id: shard.tasks for shard in plan.shards}
-        return lambda shard: held[shard]
-    return lambda shard: Slice(PlanPaths(plan), outline.manifests[shard].slice).tasks()

@@ -44,7 +44,6 @@ from prealloc.store.fold import RunState, fold
 from prealloc.store.journal import (
     AnyRecord,
     AttemptLine,
-    JournalFile,
     LibraryOpen,
     SessionEnded,
     SessionStarted,
@@ -116,7 +115,7 @@ class RunWatch:
         """Left to decide, by shard."""
         self._begun: set[str] = set()
         """Shards that have had a worker."""
-        self._pending: list[tuple[JournalFile, AttemptLine | AnyRecord]] = []
+        self._pending: list[AttemptLine | AnyRecord] = []
         """Read, and not told yet."""
         self._known: dict[tuple[str, str, int], int] = {}
         """The latest attempt of each unit that has been told to run, or to have ended."""
@@ -150,9 +149,8 @@ class RunWatch:
     def _begin(self) -> Then:
         """How the session began: earlier ones are folded, as the session itself has done."""
         run = self._run
-        lines = list(self._tail.new())
-        self._pending = [(told.file, told.content) for told in lines]
-        first = next((told.content for told in lines if isinstance(told.content, SessionStarted)), None)
+        self._pending = [told.content for told in self._tail.new()]
+        first = next((content for content in self._pending if isinstance(content, SessionStarted)), None)
         before = fold(run.paths, run.units(), before=self._session) if self._session > 1 else None
         self._began_at = (first.started_at if first is not None else None) or time.time()
         part = first.part if first is not None and first.part is not None else Part()
@@ -207,10 +205,8 @@ class RunWatch:
 
     def _appended(self) -> Iterator[Then]:
         first, self._pending = self._pending, []
-        for file, content in first:
-            yield from self._of_the_journal(file, content)
-        for told in self._tail.new():
-            yield from self._of_the_journal(told.file, told.content)
+        for content in (*first, *(told.content for told in self._tail.new())):
+            yield from self._of_the_journal(content)
         for sample in decoded(samples, self._samples.new()):
             if sample.session == self._session and sample.master:
                 memory = MemorySampled(master=sample.master, workers={"": sample.workers}, other=sample.other)
@@ -220,7 +216,7 @@ class RunWatch:
                 if note.session == self._session:
                     yield Then(note.at, note.told())
 
-    def _of_the_journal(self, file: JournalFile, content: AttemptLine | AnyRecord) -> Iterator[Then]:
+    def _of_the_journal(self, content: AttemptLine | AnyRecord) -> Iterator[Then]:
         if isinstance(content, AttemptLine):
             yield from self._ended_attempt(content)
         elif isinstance(content, WorkerStarted):

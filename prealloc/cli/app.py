@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import typer
 
@@ -63,12 +62,6 @@ def app_of(module: str | None = None) -> typer.Typer:
         made.add_typer(group, name=name)
     made.callback(invoke_without_command=True)(_root)
     return made
-
-
-def __getattr__(name: str) -> Any:
-    if name == "app":
-        return app_of()
-    raise AttributeError(name)
 
 
 def _root(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 PROGRESS_AFTER_S = 0.5
@@ -41,6 +39,12 @@ class Bar:
         if self._drawn is not None:
             self._draw(done, total)
 
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """Takes the bar off the screen."""
         if self._drawn is not None:
@@ -70,32 +74,17 @@ class Bar:
         self._drawn.start() if self.is_endless or done < total else self._drawn.stop()
 
 
-@contextmanager
-def byte_progress(label: str, *, shown: bool = True) -> Iterator[Bar]:
-    """Gives a callback (bytes done, bytes in all) that draws a bar on stderr, once it has taken a while.
+def byte_progress(label: str, *, shown: bool = True) -> Bar:
+    """A bar on stderr for (bytes done, bytes in all), drawn once it has taken a while.
 
     On no terminal nothing is drawn, and rich is not even loaded for work that is quick.
     """
-    with _stopped(Bar(label, "DownloadColumn", shown=shown, after_s=PROGRESS_AFTER_S, instead_of=None)) as bar:
-        yield bar
+    return Bar(label, "DownloadColumn", shown=shown, after_s=PROGRESS_AFTER_S, instead_of=None)
 
 
-@contextmanager
-def task_progress(
-    label: str, *, shown: bool = True, after_s: float = 0.0, instead_of: Bar | None = None
-) -> Iterator[Bar]:
+def task_progress(label: str, *, shown: bool = True, after_s: float = 0.0, instead_of: Bar | None = None) -> Bar:
     """The same for (tasks done, tasks in all), drawn at once: counting tasks is known to take a while.
 
     It takes the place of the bar `instead_of`, which may not know that it has come to its end.
     """
-    with _stopped(Bar(label, "MofNCompleteColumn", shown=shown, after_s=after_s, instead_of=instead_of)) as bar:
-        yield bar
-
-
-@contextmanager
-def _stopped(bar: Bar) -> Iterator[Bar]:
-    """Takes a bar off the screen at the end, however that comes."""
-    try:
-        yield bar
-    finally:
-        bar.stop()
+    return Bar(label, "MofNCompleteColumn", shown=shown, after_s=after_s, instead_of=instead_of)

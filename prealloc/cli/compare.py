@@ -11,8 +11,8 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, split_names, takes
 from prealloc.cli.output import Stop, print_note
 from prealloc.errors import Mistake, refuse
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import read_keywords
+from prealloc.model.questions import CompareOptions
 
 _FORMATS = ("table", "md", "json", "csv")
 

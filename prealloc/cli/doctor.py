@@ -10,7 +10,7 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, in_flags, parsed, takes
-from prealloc.cli.output import Stop, print_json
+from prealloc.cli.output import Stop, print_json, with_texts
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, refuse
 from prealloc.model.policy import EngineOptions
@@ -94,7 +94,7 @@ def doctor(
 
 
 def _show(found: Diagnosis, json: bool) -> None:
-    found = msgspec.convert(_as_typed(msgspec.to_builtins(found)), type(found))
+    found = msgspec.convert(with_texts(msgspec.to_builtins(found), in_flags), type(found))
     if json:
         print_json({"exit_code": found.exit_code, **msgspec.structs.asdict(found)})
     else:
@@ -103,12 +103,3 @@ def _show(found: Diagnosis, json: bool) -> None:
         render_diagnosis(found).print()
     if found.exit_code:
         raise Stop(found.exit_code)
-
-
-def _as_typed(value: Any) -> Any:
-    """Plain values with their options as the command line spells them."""
-    if isinstance(value, str):
-        return in_flags(value)
-    if isinstance(value, dict):
-        return {key: _as_typed(each) for key, each in value.items()}
-    return [_as_typed(each) for each in value] if isinstance(value, list | tuple) else value

@@ -9,7 +9,7 @@ import typer
 
 from prealloc.cli.bar import PROGRESS_AFTER_S, byte_progress, task_progress
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.options import JsonFlag, LibraryArgument, takes
 from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 from prealloc.files.paths import index_places, readable_name
@@ -54,9 +54,6 @@ def sample(
         typer.echo(f"{readable_name(str(out))}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({types})")
 
 
-Library = Annotated[
-    Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
-]
 Difficulty = Annotated[
     str | None,
     typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.", metavar="D"),
@@ -66,7 +63,7 @@ Difficulty = Annotated[
 @command()
 @takes(Fields)
 def stats(
-    library: Library,
+    library: LibraryArgument,
     difficulty: Difficulty = None,
     reads: Annotated[
         int, typer.Option("--reads", help="Also read this many random tasks, one by one.", metavar="N")
@@ -118,7 +115,7 @@ def stats(
 @command()
 @takes(Fields)
 def index(
-    library: Library,
+    library: LibraryArgument,
     difficulty: Difficulty = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the existing index with every byte of the library.")
@@ -156,7 +153,7 @@ def index(
 @command()
 @takes(Fields)
 def convert(
-    library: Library,
+    library: LibraryArgument,
     out: Annotated[
         Path,
         typer.Argument(

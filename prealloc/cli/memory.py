@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import DifficultyOption, JsonFlag, split_names, takes
+from prealloc.cli.options import DifficultyOption, JsonFlag, LibraryArgument, split_names, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import InputError, Mistake
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @command(bad="a way failed")
 @takes(Fields)
 def memory(
-    library: Annotated[
-        Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
-    ],
+    library: LibraryArgument,
     workers: Annotated[int, typer.Option("--workers", help="Worker processes of each way.", metavar="N")] = 25,
     num_instances: Annotated[int, typer.Option("--num-instances", "-n", help="Tasks per worker.", metavar="N")] = 20,
     seconds: Annotated[

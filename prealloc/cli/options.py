@@ -17,7 +17,6 @@ import typer
 
 from prealloc.cli.command import GENERAL
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import (
     Bytes,
     Cells,
@@ -37,10 +36,9 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
-from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -52,6 +50,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; the command line wins.", metavar="FILE")
 ]
 
+LibraryArgument = Annotated[
+    Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
+]
 DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]

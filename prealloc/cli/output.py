@@ -6,6 +6,7 @@ import copy
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def print_json(value: Any) -> None:
     try:
         encoded = msgspec.json.encode(value, enc_hook=_path_text)
     except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_escaped(msgspec.to_builtins(value, enc_hook=_path_text)))
+        encoded = msgspec.json.encode(with_texts(msgspec.to_builtins(value, enc_hook=_path_text), _escaped))
     sys.stdout.write(encoded.decode() + "\n")
     sys.stdout.flush()
 
@@ -39,16 +40,21 @@ def _path_text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _escaped(value: Any) -> Any:
-    """Plain values with every text in them as JSON can hold it."""
+def _escaped(text: str) -> str:
+    """A text as JSON can hold it."""
+    try:
+        return readable_name(text)
+    except UnicodeEncodeError:  # it does not come from the name of a file
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A plain value with every text in it changed."""
     if isinstance(value, str):
-        try:
-            return readable_name(value)
-        except UnicodeEncodeError:  # it does not come from the name of a file
-            return value.encode("utf-8", "backslashreplace").decode()
+        return change(value)
     if isinstance(value, dict):
-        return {_escaped(key): _escaped(each) for key, each in value.items()}
-    return [_escaped(each) for each in value] if isinstance(value, list | tuple) else value
+        return {with_texts(key, change): with_texts(each, change) for key, each in value.items()}
+    return [with_texts(each, change) for each in value] if isinstance(value, list | tuple) else value
 
 
 def print_note(text: str) -> None:
@@ -101,8 +107,9 @@ def _as_typed(error: PreallocError) -> PreallocError:
     told = copy.copy(error)
     told.problem = in_flags(error.problem)
     told.hint = in_flags(error.hint) if error.hint is not None else None
-    if "‹id_from› content" in (error.hint or ""):
-        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', 'content'])}"
+    way = next((way for way in ("content", "position") if f"‹id_from› {way}" in (error.hint or "")), None)
+    if way is not None and not any(word.startswith("--id-f") for word in sys.argv):
+        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', way])}"
     return told
 
 

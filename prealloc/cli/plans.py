@@ -109,7 +109,11 @@ def plan(
         hint = "name a file, or set path in [library]. All options: prealloc plan -h"
         mistakes.append(Mistake("LIBRARY", "no task library is named", hint))
     path = Path(source.pop("path", ""))
-    past = None if mistakes else _past(history or (), prices or None)  # before anything is written
+    past = None
+    if history and not mistakes:  # before anything is written
+        from prealloc.api.estimates import past_units
+
+        past = past_units(*history, prices=prices or None)
     if str(path) == "-" and os.isatty(0):
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
@@ -220,17 +224,15 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     from prealloc.report.plan_view import FIRST_SHARDS
 
     read = outline_of_plan(plan, FIRST_SHARDS)
-    run = plan_of(plan).parent
-    of_run = plan_of(plan) != plan
-    if json:
-        if not of_run:
-            print_json(read.file)
-            return
-        from msgspec import to_builtins
-
+    run = None
+    if plan_of(plan) != plan:
         from prealloc.store.run_folder import OpenRun
 
-        print_json({**to_builtins(read.file), "run": OpenRun(run).file})
+        run = OpenRun(plan_of(plan).parent)
+    if json:
+        from msgspec import to_builtins
+
+        print_json({**to_builtins(read.file), **({"run": run.file} if run is not None else {})})
         return
     from prealloc.model.plan import Plan
     from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
@@ -238,15 +240,13 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    _show_plan(read, outlook, _page_of_run(run) if of_run else None)
+    beside = None
+    if run is not None:
+        from prealloc.api.runs import longest_s
+        from prealloc.report.plan_view import render_run
 
-
-def _page_of_run(run: Path) -> Page:
-    from prealloc.api.runs import longest_s
-    from prealloc.report.plan_view import render_run
-    from prealloc.store.run_folder import OpenRun
-
-    return render_run(OpenRun(run).file, longest_s(run))
+        beside = render_run(run.file, longest_s(run.paths.root))
+    _show_plan(read, outlook, beside)
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
@@ -372,14 +372,6 @@ def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     """The options with those of the command line on top: what contradicts these in the config is left out."""
     dropped = contradicted({name for name, value in given.items() if value})
     return {name: value for name, value in configured.items() if name not in dropped} | given
-
-
-def _past(runs: Sequence[Path], prices: Mapping[str, Any] | None) -> History | None:
-    if not runs:
-        return None
-    from prealloc.api.estimates import past_units
-
-    return past_units(*runs, prices=prices)
 
 
 def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: History | None) -> Outlook | None:

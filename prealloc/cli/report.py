@@ -10,7 +10,7 @@ import typer
 from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, PricesOption, read_prices_of, takes
 from prealloc.cli.output import print_json
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import ReportOptions
 
 
 @command()

@@ -14,7 +14,7 @@ from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.errors import Mistake, refuse
 from prealloc.model.options import Share, read_keywords
 from prealloc.model.outcome import Status
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import ResultsOptions
 
 if TYPE_CHECKING:
     from prealloc.store.unit_outcome import UnitOutcome

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-from types import TracebackType
 
 import msgspec
 
@@ -44,9 +43,7 @@ class GeneratorSession:
     def __enter__(self) -> GeneratorSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._process is not None:
             self._end(self._process, now=error is not None)
             self._process = None

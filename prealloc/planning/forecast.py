@@ -8,6 +8,7 @@ variances add up. Models get the same tasks, which are dear for all of them or f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -62,12 +63,13 @@ def forecast(loads: Sequence[ShardLoad], history: History, *, repeats: int = 1) 
     """The forecast of these shards, whose tasks run so often."""
     models = list(dict.fromkeys(name_of(load.model) for load in loads))
     lanes = list(dict.fromkeys(load.lane for load in loads))
-    sums = _Sums(_tasks(loads, repeats))
+    tasks = _tasks(loads, repeats)
 
     def of(chosen: Callable[[ShardLoad], bool]) -> dict[str, Any]:
         mine = [load for load in loads if chosen(load)]
         units = sum(sum(load.units.values()) for load in mine)
-        return {"units": units, "tokens": sums.of(mine, history.tokens), "dollars": sums.of(mine, history.dollars)}
+        tokens, dollars = (_sum_of(mine, taken, tasks) for taken in (history.tokens, history.dollars))
+        return {"units": units, "tokens": tokens, "dollars": dollars}
 
     whole = of(lambda load: True)
     return Forecast(
@@ -83,41 +85,32 @@ def forecast(loads: Sequence[ShardLoad], history: History, *, repeats: int = 1) 
     )
 
 
-class _Sums:
-    """Adds up what units will take."""
-
-    def __init__(self, tasks: Mapping[str, int]) -> None:
-        self._tasks = tasks
-        """Different ones to come, by type."""
-
-    def of(self, loads: Iterable[ShardLoad], taken: Callable[[Any, str], Taken | None]) -> Range | None:
-        """Of these shards; None if nothing is known of any."""
-        units: dict[str, dict[str, int]] = {}
-        for load in loads:
-            mine = units.setdefault(name_of(load.model), {})
-            for kind, count in load.units.items():
-                mine[kind] = mine.get(kind, 0) + count
-        total, half, is_known = 0.0, 0.0, False
-        for model, kinds in units.items():
-            spread = 0.0
-            for kind, count in kinds.items():
-                if (each := taken(model, kind)) is not None:
-                    is_known = True
-                    total += count * each.mean
-                    spread += count**2 * each.variance * (1 / each.tasks + 1 / max(1, self._tasks.get(kind, count)))
-            half += Z * math.sqrt(spread)
-        return Range(mean=total, low=max(0.0, total - half), high=total + half) if is_known else None
+def _sum_of(
+    loads: Iterable[ShardLoad], taken: Callable[[Any, str], Taken | None], tasks: Mapping[str, int]
+) -> Range | None:
+    """What the units of these shards will take; None if nothing is known of any. `tasks`: different ones, by type."""
+    units: dict[str, Counter[str]] = {}
+    for load in loads:
+        units.setdefault(name_of(load.model), Counter()).update(load.units)
+    total, half, is_known = 0.0, 0.0, False
+    for model, kinds in units.items():
+        spread = 0.0
+        for kind, count in kinds.items():
+            if (each := taken(model, kind)) is not None:
+                is_known = True
+                total += count * each.mean
+                spread += count**2 * each.variance * (1 / each.tasks + 1 / max(1, tasks.get(kind, count)))
+        half += Z * math.sqrt(spread)
+    return Range(mean=total, low=max(0.0, total - half), high=total + half) if is_known else None
 
 
 def _tasks(loads: Iterable[ShardLoad], repeats: int) -> dict[str, int]:
     """How many different tasks of each type there are: as many as the cell has that has most of them."""
-    cells: dict[bytes, dict[str, int]] = {}
+    cells: dict[bytes, Counter[str]] = {}
     for load in loads:
-        mine = cells.setdefault(msgspec.json.encode(load.cell, order="sorted"), {})
-        for kind, count in load.units.items():
-            mine[kind] = mine.get(kind, 0) + count // repeats
-    found: dict[str, int] = {}
+        mine = cells.setdefault(msgspec.json.encode(load.cell, order="sorted"), Counter())
+        mine.update({kind: count // repeats for kind, count in load.units.items()})
+    found: Counter[str] = Counter()
     for each in cells.values():
-        for kind, count in each.items():
-            found[kind] = max(found.get(kind, 0), count)
+        found |= each
     return found

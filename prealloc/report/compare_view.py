@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from prealloc.model.comparison import Metric
+from prealloc.model.questions import Metric
 from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import GAP, Column, fit, table

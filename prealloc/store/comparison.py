@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
 from prealloc.model.json_value import canonical, plain
 from prealloc.model.outcome import FINAL
+from prealloc.model.questions import Adjust, CompareOptions, Metric, OutcomeOf
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.several import benjamini_hochberg, cochran_q, holm

@@ -10,7 +10,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.json_value import canonical
-from prealloc.model.tables import TASK, ResultsOptions
+from prealloc.model.questions import TASK, ResultsOptions
 from prealloc.store.unit_outcome import UnitOutcome
 
 KEYS = ("shard", "type", "task", "repeat", "status")

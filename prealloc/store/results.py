@@ -9,7 +9,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status
-from prealloc.model.tables import TASK, ResultsOptions
+from prealloc.model.questions import TASK, ResultsOptions
 from prealloc.model.words import shown
 from prealloc.store.keys import check_keys, key_value, known_keys, paths_in, place_of, with_numbers, with_result_fields
 from prealloc.store.results_row import ResultsRow, row_of

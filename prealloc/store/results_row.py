@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.comparison import OutcomeOf
 from prealloc.model.json_value import canonical, plain
 from prealloc.model.outcome import FINAL, Status, Successes
 from prealloc.model.prices import Cost, sum_of
-from prealloc.model.tables import TASK, ResultsOptions
+from prealloc.model.questions import TASK, OutcomeOf, ResultsOptions
 from prealloc.model.usage import Usage, added
 from prealloc.statistics.rate import Bounds, Estimate, bounds, mean, rate
 from prealloc.statistics.repeats import each_task, pass_at, pass_hat

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.model.plan import PlanFile
-from prealloc.model.reporting import ReportOptions
+from prealloc.model.questions import ReportOptions
 from prealloc.store.attempts import Ended, Session
 from prealloc.store.clusters import Cluster
 from prealloc.store.comparison import Comparison, Member

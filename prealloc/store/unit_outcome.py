@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.model.answers import Setup
-from prealloc.model.comparison import OutcomeOf
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, cost_of, sum_of
+from prealloc.model.questions import OutcomeOf
 from prealloc.model.usage import Usage, added
 from prealloc.store.fold import Outcome, Tried, UnitState
 from prealloc.store.run_folder import OpenRun

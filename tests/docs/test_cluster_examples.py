@@ -12,7 +12,7 @@ import pytest
 import typer.main
 import yaml
 
-from prealloc.cli.app import app
+from prealloc.cli.app import app_of
 from prealloc.engines.hosts.providers.base import PROVIDERS, provider_class
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -52,7 +52,7 @@ def test_each_task_of_a_script_joins_with_a_file_of_its_own(script: Path, tmp_pa
 
 def test_every_command_and_option_of_the_page_and_the_examples_is_there() -> None:
     """A renamed option must not stay in a file that nobody runs."""
-    commands: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands: Any = typer.main.get_command(app_of()).commands  # type: ignore[attr-defined]
     texts = [file.read_text() for file in (PAGE, *EXAMPLES)]
     lines = "\n".join(texts).replace("\\\n", " ").splitlines()
     seen = 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Stage  # found only by the line above
+
+if TYPE_CHECKING:
+    from hosts_lab import HostsLab
 
 
 @pytest.fixture
@@ -21,3 +25,12 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield made
     finally:
         made.clean_up()
+
+
+@pytest.fixture
+def lab(stage: Stage) -> Iterator[HostsLab]:
+    """A master and hosts that are started by hand."""
+    from hosts_lab import hosts_lab
+
+    with hosts_lab(stage) as made:
+        yield made

@@ -91,6 +91,13 @@ class Stage:
         """`prealloc resume` on the run."""
         return self.command("resume", str(self.run), *options, faults=faults)
 
+    def finish(self) -> Session:
+        """Resumes the run to its end: all of it is ok then."""
+        session = self.resume()
+        assert session.wait() == 0
+        self.check(session)
+        return session
+
     def command(
         self,
         *words: str,

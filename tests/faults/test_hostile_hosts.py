@@ -21,7 +21,7 @@ import checker
 import msgspec
 import pytest
 from harness import Session, Stage, wait_until
-from hosts_lab import HostsLab, hosts_lab
+from hosts_lab import HostsLab
 from scripted_host import ScriptedHost, ending
 from websockets.exceptions import InvalidStatus
 
@@ -36,12 +36,6 @@ pytestmark = pytest.mark.fault
 MOST_MORE = 128 * 2**20
 """Bytes that the master may hold for all of it."""
 WITHIN_S = 6.0
-
-
-@pytest.fixture
-def lab(stage: Stage) -> Iterator[HostsLab]:
-    with hosts_lab(stage) as made:
-        yield made
 
 
 # -- without a token ----------------------------------------------------------------------------------------------

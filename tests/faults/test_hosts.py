@@ -11,14 +11,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import checker
 import pytest
 from counting_server import counting_server
 from harness import Session, Stage, wait_until
-from hosts_lab import HostProcess, HostsLab, await_death, descendants, ended_in, hosts_lab, outcomes, owner, parent_of
+from hosts_lab import HostProcess, HostsLab, await_death, descendants, ended_in, outcomes, owner, parent_of
 
 from prealloc.files.faultpoint import Point
 from prealloc.model.lane import Lane
@@ -33,12 +32,6 @@ GATE = 10
 """Bounds here are as many times what `make chaos-hosts` asks for: this machine may be busy."""
 PATIENCE = 1.5
 """Leases until a silent host is lost."""
-
-
-@pytest.fixture
-def lab(stage: Stage) -> Iterator[HostsLab]:
-    with hosts_lab(stage) as made:
-        yield made
 
 
 def gates(count: int, **others: object) -> dict[str, object]:

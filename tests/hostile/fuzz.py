@@ -22,9 +22,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-import msgspec  # everything from here on is found by the line above, or needs nothing
+import msgspec  # everything from here on is found by the lines above, or needs nothing
 import oracles
 import zstandard
 from ground import Cost, Ground, measured, snapshot

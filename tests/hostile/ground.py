@@ -20,6 +20,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import typer.main
+from command_line import Done
 
 from prealloc.api.plans import plan
 from prealloc.api.runs import run
@@ -53,14 +54,6 @@ timeout = 30
 max_wait = 60.5
 retries = 1
 """
-
-
-class Done(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Ground:

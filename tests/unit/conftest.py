@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from command_line import Done, Type
 
 from prealloc.cli import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from command_line import Done, Type  # found only by the line above
 
 _tree = functools.cache(typer.main.get_command)
 """Built once: to build the tree of all commands takes longer than most of them do."""

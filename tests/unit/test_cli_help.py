@@ -14,7 +14,7 @@ import pytest
 import typer.main
 from command_line import Type
 
-from prealloc.cli.app import ALONE, app, app_of
+from prealloc.cli.app import ALONE, app_of
 from prealloc.report.page import wrapped
 
 
@@ -24,7 +24,7 @@ def _commands(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], ob
         yield from _commands(each, *path, name)
 
 
-COMMANDS = dict(_commands(typer.main.get_command(app)))
+COMMANDS = dict(_commands(typer.main.get_command(app_of())))
 LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "commands")]
 
 

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 import prealloc
-from prealloc.model.comparison import CompareOptions
 from prealloc.model.outcome import Status
+from prealloc.model.questions import CompareOptions
 from prealloc.report.compare_view import heading, notes, render_comparison, row_name, verdict
 from prealloc.report.page import wrapped
 from prealloc.store.comparison import Comparison, Member, closes_gate, compare_members

@@ -38,29 +38,37 @@ def spin(seconds: float) -> int:
     return count
 
 
+@contextlib.contextmanager
+def interrupted(call: Call, after_s: float = 0.0) -> Iterator[threading.Event]:
+    """Gives an event: when it is set, and so much later, another thread interrupts the call. Waits for that thread."""
+    inside = threading.Event()
+
+    def interrupt() -> None:
+        inside.wait()
+        spin(after_s)
+        call.interrupt()
+
+    other = beside(interrupt)
+    yield inside
+    other.join()
+
+
 def test_it_meets_the_call_or_nobody() -> None:
     """A thousand calls that are interrupted at about their end: nothing is raised outside of `run`."""
     met = 0
     for number in range(1000):
         call = Call()
-        inside = threading.Event()
+        with interrupted(call, number % 50 * 2e-6) as inside:
 
-        def interrupt(call: Call = call, inside: threading.Event = inside, number: int = number) -> None:
-            inside.wait()
-            spin(number % 50 * 2e-6)
-            call.interrupt()
+            def work(inside: threading.Event = inside, number: int = number) -> None:
+                inside.set()
+                spin(50e-6 * 2 ** (number // 100))  # a busy machine lets the other come late, some interpreters too
 
-        def work(inside: threading.Event = inside, number: int = number) -> None:
-            inside.set()
-            spin(50e-6 * 2 ** (number // 100))  # a busy machine lets the other come late, some interpreters too
-
-        other = beside(interrupt)
-        try:
-            call.run(work)
-        except Cancelled:
-            met += 1
-        spin(20e-6)  # here, or anywhere below, it would be raised in the worker's own code
-        other.join()
+            try:
+                call.run(work)
+            except Cancelled:
+                met += 1
+            spin(20e-6)  # here, or anywhere below, it would be raised in the worker's own code
         spin(20e-6)
     assert 0 < met < 1000, "all came at the same side: that tells nothing"
 
@@ -77,7 +85,7 @@ def test_before_the_call_begins() -> None:
 
 def test_our_own_work_is_finished_first() -> None:
     """What is shielded runs to its end, then the exception comes; nested shields are one."""
-    call, inside, done = Call(), threading.Event(), []
+    call, done = Call(), []
 
     def message() -> None:
         inside.set()
@@ -95,21 +103,15 @@ def test_our_own_work_is_finished_first() -> None:
         shielded(outer)()
         done.append("never")
 
-    def interrupt() -> None:
-        inside.wait()
-        call.interrupt()
-
-    other = beside(interrupt)
-    with pytest.raises(Cancelled):
+    with interrupted(call) as inside, pytest.raises(Cancelled):
         call.run(work)
-    other.join()
     assert done == ["inner", "outer"]
 
 
 def test_it_comes_before_our_own_work_begins() -> None:
     """An exception that was thrown just before a shield comes before the work: in the midst of it never."""
     for number in range(300):
-        call, inside = Call(), threading.Event()
+        call = Call()
         steps: list[int] = []
 
         def message(steps: list[int] = steps) -> None:
@@ -117,26 +119,19 @@ def test_it_comes_before_our_own_work_begins() -> None:
             spin(30e-6)
             steps.append(2)
 
-        def work(inside: threading.Event = inside, message: Callable[[], None] = message) -> None:
+        def work(inside: threading.Event, message: Callable[[], None] = message) -> None:
             inside.set()
             for _ in range(20):
                 shielded(message)()
 
-        def interrupt(call: Call = call, inside: threading.Event = inside, number: int = number) -> None:
-            inside.wait()
-            spin(number * 1e-6)
-            call.interrupt()
-
-        other = beside(interrupt)
-        with contextlib.suppress(Cancelled):
-            call.run(work)
-        other.join()
+        with interrupted(call, number * 1e-6) as inside, contextlib.suppress(Cancelled):
+            call.run(work, inside)
         assert steps == [1, 2] * (len(steps) // 2)
 
 
 def test_once_only() -> None:
     """What the call does after its end is its cleaning up: that is not interrupted again."""
-    call, inside, cleaned = Call(), threading.Event(), []
+    call, cleaned = Call(), []
 
     def work() -> None:
         try:
@@ -148,20 +143,14 @@ def test_once_only() -> None:
             spin(0.002)
             cleaned.append(True)
 
-    def interrupt() -> None:
-        inside.wait()
-        call.interrupt()
-
-    other = beside(interrupt)
-    with pytest.raises(Cancelled):
+    with interrupted(call) as inside, pytest.raises(Cancelled):
         call.run(work)
-    other.join()
     assert cleaned == [True]
 
 
 def test_a_coroutine_is_cancelled() -> None:
     """On an event loop the call gets its cancellation, and no exception in the loop's thread."""
-    call, inside, cleaned = Call(), threading.Event(), []
+    call, cleaned = Call(), []
 
     async def work() -> None:
         try:
@@ -171,14 +160,8 @@ def test_a_coroutine_is_cancelled() -> None:
             await asyncio.sleep(0.001)
             cleaned.append(True)
 
-    def interrupt() -> None:
-        inside.wait()
-        call.interrupt()
-
-    other = beside(interrupt)
-    with pytest.raises(asyncio.CancelledError):
+    with interrupted(call) as inside, pytest.raises(asyncio.CancelledError):
         asyncio.run(call.run_async(work()))
-    other.join()
     assert cleaned == [True]
 
 

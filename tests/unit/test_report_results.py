@@ -15,7 +15,7 @@ from run_events import attempt_line
 from prealloc.errors import OptionsError
 from prealloc.model.answers import Setup
 from prealloc.model.outcome import Status
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import ResultsOptions
 from prealloc.report.results_view import markdown, print_results, render_results, results_text
 from prealloc.statistics.difference import unpaired
 from prealloc.statistics.normal import z_of

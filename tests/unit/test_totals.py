@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from examples import examples
 from prealloc.model.outcome import FINAL, AttemptInfo, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
-from prealloc.model.tables import ResultsOptions
+from prealloc.model.questions import ResultsOptions
 from prealloc.store.fold import Outcome, RunState, UnitState
 from prealloc.store.results import aggregate
 from prealloc.store.totals import ERRORS_SHOWN, first_line, totals
