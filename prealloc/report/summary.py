@@ -12,7 +12,6 @@ from prealloc.model.events import RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, table
-from prealloc.report.hosts import hosts_fact
 from prealloc.report.lanes import why_halted
 from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.progress import RunProgress
@@ -92,8 +91,9 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     if progress.total.retries or progress.lost:
         lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
         facts.append(("retries", f"{progress.total.retries:,}{lost}"))
-    if (hosts := hosts_fact(progress)) is not None:
-        facts.append(("hosts", hosts))
+    if progress.hosts_joined:
+        gone = f", {progress.hosts_lost} gone before the end" if progress.hosts_lost else ""
+        facts.append(("hosts", f"{progress.hosts_joined}{gone}"))
     if progress.peak is not None:
         peak = progress.peak
         parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"

@@ -12,8 +12,7 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
-from prealloc.report.hosts import hosts_line
-from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
+from prealloc.report.lanes import HALTED_SHOWN, halted_lines, hosts_line, lanes_line
 from prealloc.report.page import Page, svg_of, whole, wrapped
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes

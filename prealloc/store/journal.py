@@ -329,8 +329,8 @@ class JournalWriter:
         os.close(self._descriptor)
 
     def _failed(self, error: OSError) -> JournalError:
-        mend = hint_of(error, self._path) or "free space or fix the disk"
-        hint = f"{mend}, then `prealloc resume`; what finished before is kept"
+        remedy = hint_of(error, self._path) or "free space or fix the disk"
+        hint = f"{remedy}, then `prealloc resume`; what finished before is kept"
         return JournalError(f"the journal cannot be written: {error.strerror}", where=str(self._path), hint=hint)
 
 

@@ -19,7 +19,7 @@ from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.grid import Column, left_out
 from prealloc.report.grid import table as table_of
-from prealloc.report.hosts import hosts_line
+from prealloc.report.lanes import hosts_line
 from prealloc.report.live import TableReporter
 from prealloc.report.page import Page, fact
 from prealloc.report.plain import PlainReporter
