@@ -80,14 +80,15 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
     wanted = Unit.parse(unit)
     view = View(OpenExperiment(Path(experiment)))
     found = [entries for entries in view.units.values() if any(entry.unit == wanted for entry in entries)]
-    if len(found) != 1:
+    if not found:
+        hint = f"`prealloc results {shlex.quote(str(experiment))} --units` lists them"
+        raise OptionsError([Mistake("UNIT", f"{unit} is in no plan of {experiment}", hint)])
+    entries, *others = found
+    if others:
         runs = [entry.run_name for entries in found for entry in entries if entry.unit == wanted]
         problem = f"{len(found)} units of {experiment} have this name, in its runs {', '.join(runs)}"
-        hint = f"name the run: prealloc show {shlex.quote(str(view.paths.runs / (runs[0] if runs else '0001')))} ..."
-        if not found:
-            problem, hint = f"{unit} is in no plan of {experiment}", "`prealloc results EXP --units` lists them"
+        hint = f"name the run: `{shlex.join(['prealloc', 'show', str(view.paths.runs / runs[0]), unit])}`"
         raise OptionsError([Mistake("UNIT", problem, hint)])
-    (entries,) = found
     entry = counting(entries)
     tries = [
         msgspec.structs.replace(tried, run=each.run_name)
