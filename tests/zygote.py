@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import pkgutil
+import platform
 import runpy
 import select
 import signal
@@ -563,6 +564,7 @@ if __name__ == "__main__":
     for name in (*LOADED_LATE, *of_prealloc("prealloc.agents")):
         importlib.import_module(name)
     status(Path(__file__).parent / "golden" / "run_v1")  # its readers are made at their first use
+    platform.platform()  # asks a program
     trusting(new_identity().certificate)  # loads as it goes
     tempfile.tempdir = None  # found at its first use, by the environment of then
     typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once

@@ -129,7 +129,8 @@ async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> dict[s
         try:
             async with ctx.throttle(tokens=talk.estimate()) as turn:
                 # The client's own timeout is for each read: a server that drips would never meet it.
-                async with asyncio.timeout(_least(talk.request_timeout_s, ctx.remaining_s)):
+                left_s = math.inf if ctx.remaining_s is None else ctx.remaining_s
+                async with asyncio.timeout(min(talk.request_timeout_s, left_s)):
                     # Raw: if the answer is not a completion, what the client makes of it hides what the endpoint said.
                     answer = await client.chat.completions.with_raw_response.create(**talk.request())
                 body = _completion(answer.text, answer.headers, ctx)
@@ -137,8 +138,8 @@ async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> dict[s
         except openai.APIError as error:
             asked_s = ctx.retry_after_s(error) or 0.0
             after_s = asked_s if asked_s > LEAST_PAUSE_S else pause_s
-            left_s = NEVER_S if ctx.remaining_wait_s is None else ctx.remaining_wait_s
-            if ctx.http_status(error) != TOO_MANY_REQUESTS or after_s >= left_s:
+            left_wait_s = NEVER_S if ctx.remaining_wait_s is None else ctx.remaining_wait_s
+            if ctx.http_status(error) != TOO_MANY_REQUESTS or after_s >= left_wait_s:
                 raise
             talk.rate_limited += 1
             pause_s = min(2 * pause_s, BACKOFF_MOST_S)
@@ -163,7 +164,7 @@ def _completion(text: str, headers: Mapping[str, str], ctx: _Context) -> dict[st
     match body:
         case {"choices": [{"message": {**message}}, *_]}:
             calls = message.get("tool_calls") or []
-            if isinstance(calls, list) and all(_is_call(call) for call in calls):
+            if isinstance(calls, list) and all(map(_is_call, calls)):
                 return dict(body)
     raise Retryable(f"the endpoint answered 200 without a completion: {text[:_TEXT_SHOWN] or 'nothing'}")
 
@@ -266,10 +267,6 @@ def _client(settings: _Settings) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(api_key=key, base_url=settings.base_url, max_retries=0)
 
 
-def _least(*limits: float | None) -> float | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
 class _Talk:
     """The conversation so far, and what it has cost."""
 
@@ -329,13 +326,11 @@ class _Tools:
     def schemas(self) -> list[dict[str, Any]]:
         """The tools as the model sees them: each once, sorted by name, so that the order reveals nothing."""
         parameters = {"type": "object", "properties": {}, "additionalProperties": True}
-        return [
-            {
-                "type": "function",
-                "function": {"name": name, "description": f"The tool {name}.", "parameters": parameters},
-            }
+        tools = (
+            {"name": name, "description": f"The tool {name}.", "parameters": parameters}
             for name in sorted(set(self._expected))
-        ]
+        )
+        return [{"type": "function", "function": tool} for tool in tools]
 
     def call(self, name: str) -> str:
         """One call: the text that the model gets."""

@@ -122,25 +122,15 @@ class _Folder:
 
     def sources(self) -> Iterator[Source]:
         for name, run in self.opened.items():
-            attempts, file, spec = self.attempts[name], run.file, run.plan.spec
+            attempts = self.attempts[name]
             yield Source(
                 folder=self.folder(name),
-                plan=run.plan.id,
-                seed=run.plan.seed,
-                ranking=run.plan.ranking,
-                libraries=run.plan.libraries,
-                worker=file.worker,
-                engine=file.engine,
-                guards_library=(facts := facts_of(file.engine)) is not None and facts.guards_library,
+                plan=run.plan,
+                file=run.file,
+                guards_library=(facts := facts_of(run.file.engine)) is not None and facts.guards_library,
                 library_opens=attempts.library_opens,
-                created_at=file.created_at,
-                prealloc=file.prealloc,
-                python=file.python,
-                platform=file.platform,
-                made_with=file.made_with,
-                options=file.policy.differing(RunPolicy()),
-                lanes=spec.lanes,
-                lane_notes=read_notes(run.paths, spec.lanes),
+                options=run.file.policy.differing(RunPolicy()),
+                lane_notes=read_notes(run.paths, run.plan.spec.lanes),
                 samples=read_samples(run.paths),
                 sessions=attempts.sessions,
                 running=live_owner(run.paths.lock) is not None,

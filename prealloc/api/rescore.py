@@ -120,17 +120,14 @@ def _rescore(
             _refuse_other_scorer([opened], name, function)  # somebody may have written in the meantime
         known = {} if force else {key: each for key, each in scores.by_attempt.items() if each.error is None}
         todo = [each for each in _results(opened) if each.key not in known]
-        writer = scores.writer(ScoresFile(plan=opened.plan.id, scorer=function.name), anew=force)
         failed: list[str] = []
-        try:
+        with scores.writer(ScoresFile(plan=opened.plan.id, scorer=function.name), anew=force) as write:
             for count, score in enumerate(_judge(function, todo, opened, concurrency), 1):
-                writer.append(score)
+                write(score)
                 if score.error is not None:
                     failed.append(score.error)
                 if progress is not None:
                     progress(count, len(todo))
-        finally:
-            writer.close()
     return Rescored(
         run=str(opened.paths.root),
         name=name,

@@ -107,8 +107,9 @@ def _as_typed(error: PreallocError) -> PreallocError:
     told = copy.copy(error)
     told.problem = in_flags(error.problem)
     told.hint = in_flags(error.hint) if error.hint is not None else None
-    if "‹id_from› content" in (error.hint or ""):
-        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', 'content'])}"
+    way = next((way for way in ("content", "position") if f"‹id_from› {way}" in (error.hint or "")), None)
+    if way is not None and not any(word.startswith("--id-f") for word in sys.argv):
+        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', way])}"
     return told
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from statistics import median
 
 from prealloc.model.words import size
 from prealloc.processes.memory import available_bytes
@@ -73,8 +72,12 @@ class Admission:
     def look(self, memory: Mapping[str, int]) -> Mapping[str, int]:
         """Takes in what the workers hold now, see Engine.memory, and what is left. Gives it on."""
         held = self._held = {shard: size for shard, size in memory.items() if shard}
-        # Not the largest: one task that goes wild must not keep all others from starting.
-        self._typical_bytes = max(self._expected_bytes, int(median(held.values()))) if held else self._expected_bytes
+        self._typical_bytes = self._expected_bytes
+        if held:
+            from statistics import median  # here: no master needs it before its run goes on
+
+            # Not the largest: one task that goes wild must not keep all others from starting.
+            self._typical_bytes = max(self._expected_bytes, int(median(held.values())))
         self._usable_bytes = int(self._available() * USABLE)
         return memory
 

@@ -5,16 +5,52 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from prealloc.engines.base import Engine
-from prealloc.engines.control import Share, Shares
 from prealloc.model.lane import Lane
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, KILL_STEP_S, MOST_THROTTLED, SOLO_DEATHS, RunPolicy
+from prealloc.model.where import options_in
 from prealloc.store.run_folder import OpenRun
 
 SPARE_S = 10.0
 """For all that a run does beside its tasks."""
+
+
+class Share(NamedTuple):
+    """What the shards of a lane, or those without one, get of it and of the run's policy."""
+
+    lane: Lane | None
+    shards: int
+    """Those that the plan deals to it."""
+    policy: RunPolicy
+
+    @property
+    def shards_at_once(self) -> int:
+        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    @property
+    def room(self) -> int:
+        """How many jobs the lane may serve at once: shards that are dealt to others too, and parts of shards."""
+        if self.lane is None:
+            return self.shards
+        if self.lane.concurrency is None:
+            return self.lane.shards_at_once
+        most = self.lane.concurrency // self.shards_at_once
+        return min(self.lane.shards_at_once, self.lane.concurrency // most)
+
+    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
+        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
+        said = options_in(self.policy.where, cell)
+        if self.lane is not None:
+            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
+        return msgspec.structs.replace(self.policy, **said)
+
+
+Shares = Mapping[str | None, Share]
+"""By lane; None: of the shards without one."""
 
 
 class ShardWork(NamedTuple):

@@ -24,13 +24,13 @@ from typing import TypeGuard
 import msgspec
 
 from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
-from prealloc.engines.children import ProcessEngine
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
+from prealloc.engines.process_engine import ProcessEngine
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point

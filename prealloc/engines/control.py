@@ -3,104 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from prealloc.engines.base import Engine, ShardJob
+from prealloc.engines.bound import shares_of
 from prealloc.engines.control_socket import ControlSocket, answer
 from prealloc.engines.limits import RunLimits
 from prealloc.errors import Mistake, OptionsError
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.document import UNREADABLE
 from prealloc.model.events import Event, LimitReached, Note, RunSteered
-from prealloc.model.lane import Lane
-from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
 from prealloc.model.steer import Change, Course, LaneRate
-from prealloc.model.where import options_in
 from prealloc.model.words import brief, listed
 from prealloc.store.journal import JournalWriter, Steered
+from prealloc.store.run_folder import OpenRun
 from prealloc.worker.in_flight import most_slots
 
 _changes = msgspec.json.Decoder(Change)
 
 
-class Share(NamedTuple):
-    """What the shards of a lane, or those without one, get of it and of the run's policy."""
-
-    lane: Lane | None
-    shards: int
-    """Those that the plan deals to it."""
-    policy: RunPolicy
-
-    @property
-    def shards_at_once(self) -> int:
-        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
-
-    @property
-    def room(self) -> int:
-        """How many jobs the lane may serve at once: shards that are dealt to others too, and parts of shards."""
-        if self.lane is None:
-            return self.shards
-        if self.lane.concurrency is None:
-            return self.lane.shards_at_once
-        most = self.lane.concurrency // self.shards_at_once
-        return min(self.lane.shards_at_once, self.lane.concurrency // most)
-
-    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
-        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
-        said = options_in(self.policy.where, cell)
-        if self.lane is not None:
-            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
-        return msgspec.structs.replace(self.policy, **said)
-
-
-Shares = Mapping[str | None, Share]
-"""By lane; None: of the shards without one."""
-
-
 class Control:
-    """How a session goes on: how many shards and tasks at once, whether anything starts, and until when.
-
-    `share_out` says what each lane's shards get of a policy. `socket` is None where nobody can ask for anything.
-    `manifests` are those of all shards.
-    """
+    """How a session goes on: how many shards and tasks at once, whether anything starts, and until when."""
 
     def __init__(
-        self,
-        policy: RunPolicy,
-        share_out: Callable[[RunPolicy], Shares],
-        manifests: Mapping[str, Manifest],
-        *,
-        at_once: int,
-        engine: Engine,
-        limiter: RateLimiter[Any],
-        lanes: Sequence[Lane],
-        journal: JournalWriter,
+        self, run: OpenRun, *, at_once: int, engine: Engine, limiter: RateLimiter[Any], journal: JournalWriter
     ) -> None:
-        self.policy = policy
-        self.shares = share_out(policy)
+        self.policy = run.policy
+        self.shares = shares_of(run, run.policy)
         self.at_once = at_once
         """Jobs that run at once, each in a worker."""
         self.paused = False
         self.stopped: str | None = None
         """The limit that is reached."""
         self.socket: ControlSocket | None = None
-        self._share_out = share_out
-        self._manifests = manifests
+        """None: nobody can ask for anything."""
+        self._run = run
+        self._manifests = run.manifests
         self._engine = engine
         self._facts = engine.facts
         self._limiter = limiter
-        self._lanes = {lane.name: lane for lane in lanes}
+        self._lanes = {lane.name: lane for lane in run.plan.spec.lanes}
         self._journal = journal
-        self.limits = RunLimits(policy, time.monotonic(), time.monotonic)
+        self.limits = RunLimits(run.policy, time.monotonic(), time.monotonic)
         """Whoever hears of the ends of attempts counts them there."""
         self._widths: dict[int, int] = {}
         """Tasks at once of each job that runs, as the engine has it."""
         self._steered = False
-        self._least = policy.concurrency
+        self._least = run.policy.concurrency
         """What the workers that run began with, or more."""
 
     def close(self) -> None:
@@ -203,7 +156,7 @@ class Control:
             self.at_once = change.workers
         if change.concurrency is not None:
             self.policy = msgspec.structs.replace(self.policy, concurrency=change.concurrency)
-            self.shares = self._share_out(self.policy)
+            self.shares = shares_of(self._run, self.policy)
         if change.pause is not None:
             self.paused = change.pause
         if change.lane is not None and change.rate is not None:

@@ -93,7 +93,7 @@ class Deaths:
         return untidied.due()
 
     def _lines(self, worker: WorkerProcess) -> Iterable[Line]:
-        if not worker.journal.exists():
+        if worker.journal is None or not worker.journal.exists():
             return ()
         writer = JournalName(self._setup.session, self._shard, worker.incarnation)
         return read_lines(JournalFile(worker.journal, writer))

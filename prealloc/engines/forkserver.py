@@ -28,21 +28,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from prealloc.engines import leftovers
-from prealloc.engines.fork_messages import (
-    DESCRIPTORS,
-    PACKET,
-    Born,
-    Died,
-    Execute,
-    Fork,
-    Kill,
-    Preload,
-    Preloaded,
-    Refused,
-    ServerMessage,
-    ToServer,
-)
+from prealloc.engines import fork_messages, leftovers
 from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.processes.parent import MARK, adopt_orphans, die_with, outlive_parent
@@ -97,7 +83,7 @@ class _ForkServer:
     def __init__(self, control: socket.socket, master: int) -> None:
         self._control = control
         self._master = master
-        self._decoder = msgspec.json.Decoder(ToServer)
+        self._decoder = msgspec.json.Decoder(fork_messages.ToServer)
         self._workers: dict[int, signal.Signals] = {}
         """By process id: the signal that its end begins with."""
         self._ladder = KillLadder()
@@ -132,8 +118,10 @@ class _ForkServer:
 
     def _obey(self) -> bool:
         """Takes one packet. False: the master is gone."""
-        room = array.array("i", [0] * DESCRIPTORS)
-        packet, ancillary, _, _ = self._control.recvmsg(PACKET, socket.CMSG_SPACE(len(room) * room.itemsize))
+        room = array.array("i", [0] * fork_messages.DESCRIPTORS)
+        packet, ancillary, _, _ = self._control.recvmsg(
+            fork_messages.PACKET, socket.CMSG_SPACE(len(room) * room.itemsize)
+        )
         if not packet:
             return False
         descriptors = array.array("i")
@@ -141,11 +129,11 @@ class _ForkServer:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         message = self._decoder.decode(packet)
-        if isinstance(message, Fork):
+        if isinstance(message, fork_messages.Fork):
             self._fork(message.tag, *descriptors)
-        elif isinstance(message, Execute):
+        elif isinstance(message, fork_messages.Execute):
             self._execute(message, *descriptors)
-        elif isinstance(message, Kill):
+        elif isinstance(message, fork_messages.Kill):
             self._kill(message.pid, now=message.now, step_s=message.step_s)
         else:
             self._preload(message)
@@ -160,7 +148,7 @@ class _ForkServer:
             signal.SIGKILL,  # it is deaf to SIGTERM, and has nothing to put away
         )
 
-    def _execute(self, message: Execute, log: int) -> None:
+    def _execute(self, message: fork_messages.Execute, log: int) -> None:
         parent = os.getpid()
         self._start(
             message.tag,
@@ -177,7 +165,7 @@ class _ForkServer:
         except OSError as error:  # a limit on processes, or no memory: those that run may go on
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._send(Refused(tag, error.strerror or str(error)))
+            self._send(fork_messages.Refused(tag, error.strerror or str(error)))
             return
         if pid == 0:
             code = 1
@@ -197,7 +185,7 @@ class _ForkServer:
             os.close(descriptor)
         self._workers[pid] = ends_with
         fault_point(Point.FORK_FORKED)
-        self._send(Born(tag, pid))
+        self._send(fork_messages.Born(tag, pid))
 
     def _kill(self, pid: int, *, now: bool, step_s: float) -> None:
         if pid not in self._workers:
@@ -208,23 +196,22 @@ class _ForkServer:
             self._ladder.begin(pid, step_s, leader_gets=self._workers[pid])
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
-                del self._workers[pid]
-                kill_group(pid)
-                below = descendants([os.getpid()])
-                strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
-                send_signal(strays, signal.SIGKILL)
-                fault_point(Point.FORK_REAPED)
-                self._send(Died(pid, status))
+        ended: list[fork_messages.Died] = []
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                if reaped[0] in self._workers:  # else: an orphan of a worker's, which is ours to bury
+                    ended.append(fork_messages.Died(*reaped))
+        for worker in ended:
+            del self._workers[worker.pid]
+            kill_group(worker.pid)
+        marks = {str(worker.pid) for worker in ended}
+        below = descendants([os.getpid()]) if marks else ()
+        send_signal([each for each in below if started_with(each.pid, MARK) in marks], signal.SIGKILL)
+        for worker in ended:
+            fault_point(Point.FORK_REAPED)
+            self._send(worker)
 
-    def _preload(self, request: Preload) -> None:
+    def _preload(self, request: fork_messages.Preload) -> None:
         worker_process.one_thread_each()
         before = leftovers.held()
         guard.protect(frozenset(request.library), lambda path: None)
@@ -241,21 +228,21 @@ class _ForkServer:
         opened = guard.refused[0] if guard.refused else None
         self._send(msgspec.structs.replace(loaded, left=left, opened_library=opened))
 
-    def _send(self, message: ServerMessage) -> None:
+    def _send(self, message: fork_messages.ServerMessage) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # the master's end is noticed in serve
             self._control.send(_encoder.encode(message))
 
 
 def load(
     worker: str, import_path: Sequence[str], variables: Sequence[str], parameters: str = "(task, ctx)"
-) -> tuple[WorkerFunction | None, Preloaded]:
+) -> tuple[WorkerFunction | None, fork_messages.Preloaded]:
     """Imports a worker function, if that can be, and says how it went. The module may set some of the variables."""
     function, problem, where, hint = None, None, None, None
     try:
         function = load_function(worker, import_path, parameters)
     except PreallocError as error:
         problem, where, hint = error.problem, error.where, error.hint
-    return function, Preloaded(problem, where, hint, tuple(unset(variables)))
+    return function, fork_messages.Preloaded(problem, where, hint, tuple(unset(variables)))
 
 
 def look(answer: int, *wanted: Any) -> NoReturn:

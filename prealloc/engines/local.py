@@ -27,12 +27,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
-from prealloc.engines.children import ProcessEngine
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Launcher
 from prealloc.engines.log import open_log
+from prealloc.engines.process_engine import ProcessEngine
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.engines.worker_process import WorkerProcess

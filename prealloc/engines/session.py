@@ -43,14 +43,7 @@ from prealloc.model.plan import Unit
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
-from prealloc.store.journal import (
-    AttemptLine,
-    JournalWriter,
-    Reopened,
-    SessionEnded,
-    SessionStarted,
-    last_session,
-)
+from prealloc.store.journal import AttemptLine, JournalWriter, Reopened, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.seals import seals
@@ -125,16 +118,7 @@ def run_session(
         )
         engine.open(setup)
         at_once, too_few = engine.allowed(wanted)
-        control = Control(
-            policy,
-            lambda policy: shares_of(run, policy),
-            run.manifests,
-            at_once=at_once,
-            engine=engine,
-            limiter=limiter,
-            lanes=lanes,
-            journal=journal,
-        )
+        control = Control(run, at_once=at_once, engine=engine, limiter=limiter, journal=journal)
         control.limits.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
@@ -291,28 +275,27 @@ def units_left(
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None and asked is EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
-    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
     due = [due.unit for due in _due(run, before)]  # their shards come first
     left = (
         unit
-        for unit, state in states.items()
-        if state.open and asked(unit, state) and not _decided_elsewhere(claims, unit, state)
+        for unit, state in _open_states(run, before)
+        # One that another run of the experiment has decided is not for us, but one that this run reopens is its own.
+        if asked(unit, state) and not (claims is not None and state.first is None and claims.is_decided(unit))
     )
     return Counter(unit.shard for unit in (*due, *left))
+
+
+def _open_states(run: OpenRun, before: RunState | None) -> Iterator[tuple[Unit, UnitState]]:
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
+    return ((unit, state) for unit, state in states.items() if state.open)
 
 
 def _not_asked(run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit]) -> Mapping[str, int]:
     """Units that are open and that nobody asks for, by shard."""
     if asked.part.is_all:
         return {}
-    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
-    left_out = (unit for unit, state in states.items() if state.open and not asked(unit, state))
+    left_out = (unit for unit, state in _open_states(run, before) if not asked(unit, state))
     return Counter(unit.shard for unit in left_out if unit not in elsewhere)
-
-
-def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
-    """Whether another run of the experiment has decided a unit. One that this run reopens is its own."""
-    return claims is not None and state.first is None and claims.is_decided(unit)
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:

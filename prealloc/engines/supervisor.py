@@ -33,38 +33,13 @@ from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, event
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable
-from prealloc.model.events import (
-    AttemptEnded,
-    AttemptStarted,
-    Event,
-    LibraryOpenedByWorker,
-    Note,
-    WorkerLost,
-)
+from prealloc.model.events import AttemptEnded, AttemptStarted, Event, LibraryOpenedByWorker, Note, WorkerLost
 from prealloc.model.policy import CLEANUP_S
 from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
 from prealloc.store.journal import CleanedUp, LibraryOpen
+from prealloc.worker import messages
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
-from prealloc.worker.messages import (
-    Ask,
-    Broken,
-    Bye,
-    Cancel,
-    Done,
-    Drain,
-    Ended,
-    FromWorker,
-    HandBack,
-    NotClosed,
-    Opened,
-    Ready,
-    Retiring,
-    Returned,
-    Spent,
-    Started,
-    Struck,
-)
 
 
 class Processes(NamedTuple):
@@ -138,7 +113,7 @@ class JobSupervisor:
             free -= 1
         working = any(worker.due is None for worker in self.workers)
         if free > 0 and (orders := self._ready(waiting.pending)) and self._processes.may_start(False):
-            waiting.pending = deque(self._not_ready(waiting.pending))
+            self._take_pending(orders)
             self._start(tuple(orders), slots=free, solo=False)
         elif (last := self._ready(waiting.last)) and waiting.width and not working and self._processes.may_start(True):
             waiting.last.remove(last[0])
@@ -182,20 +157,7 @@ class JobSupervisor:
         incarnation, slot = self._processes.incarnation(self.shard), self._processes.slot()
         journal = self._setup.paths.worker_journal(self.shard, self._setup.session, incarnation)
         job = self._job.for_worker(self._setup, orders, slots=slots, slot=slot, journal=journal, library=self._library)
-        worker = WorkerProcess(
-            job=self.number,
-            shard=self.shard,
-            incarnation=incarnation,
-            orders=orders,
-            slots=slots,
-            slot=slot,
-            solo=solo,
-            only=only,
-            journal=journal,
-            tasks={position: task.id for position, task in job.tasks.items()},
-            policy=self._policy,
-            timeouts=job.timeouts,
-        )
+        worker = WorkerProcess(self._job, job, incarnation=incarnation, solo=solo, only=only)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
@@ -208,15 +170,13 @@ class JobSupervisor:
 
     def _ready(self, orders: Iterable[UnitOrder]) -> list[UnitOrder]:
         """Those that may run: nothing of an earlier attempt of theirs is left."""
-        untidied = self._untidied()
-        return [order for order in orders if self._unit(order) not in untidied]
+        untidied, ids = self._untidied(), self._job.ids
+        return [order for order in orders if (ids[order.position][0], order.repeat) not in untidied]
 
-    def _not_ready(self, orders: Iterable[UnitOrder]) -> list[UnitOrder]:
-        untidied = self._untidied()
-        return [order for order in orders if self._unit(order) in untidied]
-
-    def _unit(self, order: UnitOrder) -> tuple[str, int]:
-        return self._job.ids[order.position][0], order.repeat
+    def _take_pending(self, orders: Iterable[UnitOrder]) -> None:
+        """These do not wait any longer."""
+        taken = {order.key for order in orders}
+        self._waiting.pending = deque(order for order in self._waiting.pending if order.key not in taken)
 
     def _clean_up(self) -> None:
         """Starts a process for each attempt that is to be cleaned up after, as many at once as tasks would run."""
@@ -224,15 +184,7 @@ class JobSupervisor:
         busy = sum(worker.due is not None for worker in self.workers)
         while self._due and cleanup is not None and not self._at_once and busy < self._policy.concurrency:
             due, busy = self._due.popleft(), busy + 1
-            worker = WorkerProcess(
-                job=self.number,
-                shard=self.shard,
-                incarnation=0,
-                journal=self._setup.paths.journal,
-                tasks={},
-                policy=self._policy,
-                due=due,
-            )
+            worker = WorkerProcess(self._job, due=due)
             job = CleanupJob(
                 cleanup=cleanup,
                 import_path=self._setup.import_path,
@@ -280,7 +232,7 @@ class JobSupervisor:
         try:
             for message in worker.receive():
                 events += self._take_in(worker, message)
-                refill = refill or isinstance(message, Ended | Retiring | Bye)
+                refill = refill or isinstance(message, messages.Ended | messages.Retiring | messages.Bye)
         except Unreadable as error:
             worker.last_words = f"killed: its message cannot be read: {error}"
             if worker.stage is not Stage.DYING:
@@ -289,28 +241,28 @@ class JobSupervisor:
             events += self.fill()
         return events
 
-    def _take_in(self, worker: WorkerProcess, message: FromWorker) -> list[Event]:
-        if isinstance(message, Ended):
+    def _take_in(self, worker: WorkerProcess, message: messages.FromWorker) -> list[Event]:
+        if isinstance(message, messages.Ended):
             return self._landed(worker, message)
-        if isinstance(message, Started):
+        if isinstance(message, messages.Started):
             return [AttemptStarted(**self._job.unit((message.position, message.repeat)), attempt=message.attempt)]
-        if isinstance(message, Ready):
+        if isinstance(message, messages.Ready):
             worker.reach(Stage.WORKING)
-        elif isinstance(message, Retiring):
+        elif isinstance(message, messages.Retiring):
             self._retires(worker, message.left)
-        elif isinstance(message, Returned):
+        elif isinstance(message, messages.Returned):
             return [self._let_go(worker, message.left)]
-        elif isinstance(message, Ask | Done):
+        elif isinstance(message, messages.Ask | messages.Done):
             self._at_the_limiter(worker, message)
-        elif isinstance(message, Spent):
+        elif isinstance(message, messages.Spent):
             worker.spend(message)
-        elif isinstance(message, Opened | NotClosed):
+        elif isinstance(message, messages.Opened | messages.NotClosed):
             return [self._told(message)]
-        elif isinstance(message, Broken):
+        elif isinstance(message, messages.Broken):
             raise _broken(worker, message)
-        elif isinstance(message, Struck):
+        elif isinstance(message, messages.Struck):
             worker.last_words = f"an error of a task has reached the worker itself: {message.error}"
-        elif isinstance(message, Bye):
+        elif isinstance(message, messages.Bye):
             worker.said_bye = True
         return []
 
@@ -327,22 +279,22 @@ class JobSupervisor:
                 del worker.undecided[key]
                 self._waiting.queue_of(worker).append(left)
 
-    def _told(self, message: Opened | NotClosed) -> Event:
-        if isinstance(message, NotClosed):
+    def _told(self, message: messages.Opened | messages.NotClosed) -> Event:
+        if isinstance(message, messages.NotClosed):
             return Note(text=not_closed(self.shard, message.problem, self._setup.paths.log(self.shard)))
         self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
         return LibraryOpenedByWorker(shard=self.shard, path=message.path)
 
-    def _at_the_limiter(self, worker: WorkerProcess, message: Ask | Done) -> None:
+    def _at_the_limiter(self, worker: WorkerProcess, message: messages.Ask | messages.Done) -> None:
         if self.lane is None:
             return  # a shard without a lane needs no turns
         limiter, turn, tokens = self._setup.limiter, message.turn, message.tokens
-        if isinstance(message, Ask):
+        if isinstance(message, messages.Ask):
             limiter.ask(self.lane, worker, turn, tokens)
         else:
             limiter.done(self.lane, worker, turn, tokens, message.answer)
 
-    def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
+    def _landed(self, worker: WorkerProcess, message: messages.Ended) -> list[Event]:
         line = message.line
         key = (message.position, line.repeat)
         worker.progressed = True
@@ -374,13 +326,13 @@ class JobSupervisor:
         waiting = self._waiting
         fresh = [order for order in self._ready(waiting.pending) if order.is_fresh] if self.unbegun else []
         if given := fresh[-units:]:
-            waiting.pending = deque(order for order in waiting.pending if order not in given)
+            self._take_pending(given)
             return [self._returned(waiting.units(given))]
         asked = max(self.workers, key=lambda worker: worker.unbegun, default=None)
         if asked is None or not asked.unbegun or self._drain_until is not None:
             return [self._returned(Units())]
         asked.asked_back = True
-        asked.send(HandBack(units))
+        asked.send(messages.HandBack(units))
         fault_point(Point.UNITS_ASKED)
         return []
 
@@ -390,15 +342,17 @@ class JobSupervisor:
         held = [worker.undecided.pop(order.key, None) for order in left]
         given, self._away = [*self._away, *(order for order in held if order is not None)], []
         if self._drain_until is not None:  # the lane has halted: what no worker holds is for another one, too
-            given += self._ready(self._waiting.pending)
-            self._waiting.pending = deque(self._not_ready(self._waiting.pending))
+            given += (ready := self._ready(self._waiting.pending))
+            self._take_pending(ready)
         fault_point(Point.UNITS_RETURNED)
         return self._returned(self._waiting.units(given))
 
     def _returned(self, units: Units) -> UnitsReturned:
         return UnitsReturned(job=self.number, shard=self.shard, units=units)
 
-    def _turned_away(self, worker: WorkerProcess, order: UnitOrder, message: Ended, events: list[Event]) -> list[Event]:
+    def _turned_away(
+        self, worker: WorkerProcess, order: UnitOrder, message: messages.Ended, events: list[Event]
+    ) -> list[Event]:
         """An attempt has ended for its lane's sake. Its unit can be given back once nothing of the attempt is left."""
         again = order._replace(attempt=message.line.attempt + 1, waited_s=message.line.waiting_s)
         told = [
@@ -445,7 +399,7 @@ class JobSupervisor:
             key_refused = self.lane is not None and self._setup.limiter.key_refused(self.lane)
             halted = self._setup.limiter.halted(self.lane) if self.lane is not None else None
             for worker in self.workers:
-                worker.send(Drain(key_refused, halted))
+                worker.send(messages.Drain(key_refused, halted))
         else:
             self._drain_until = min(self._drain_until, time.monotonic() + seconds)
 
@@ -461,7 +415,7 @@ class JobSupervisor:
             self._kill(worker, "drain")
         elif worker.cancelled_at is None:
             worker.cancelled_at = time.monotonic()
-            worker.send(Cancel())
+            worker.send(messages.Cancel())
         elif time.monotonic() > worker.cancelled_at + grace_s + SPARE_S:
             self._kill(worker, "drain", now=True)
 
@@ -508,7 +462,7 @@ class JobSupervisor:
         return [JobEnded(job=self.number, shard=self.shard, left=left)]
 
 
-def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:
+def _broken(worker: WorkerProcess, message: messages.Broken) -> PreallocError:
     kinds: Iterable[type[CannotGoOn]] = (JournalError, EngineError)
     kind = next((kind for kind in kinds if kind.__name__ == message.error.type), EngineError)
     where = message.where or f"shard {worker.shard}"

@@ -5,21 +5,21 @@ from __future__ import annotations
 import enum
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
+from prealloc.engines.base import ShardJob
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
-from prealloc.model.policy import RunPolicy
 from prealloc.model.usage import Usage, added
 from prealloc.store.fold import Due
 from prealloc.worker.in_flight import InFlight, InFlightTable, most_slots, new_descriptor
-from prealloc.worker.job import Key, UnitOrder
+from prealloc.worker.job import Key, UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, FromWorker, Retiring, Returned, Slots, Spent, Started, ToWorker, line
 
 SILENT_S = 1.0
@@ -46,27 +46,21 @@ class WorkerProcess:
 
     def __init__(
         self,
+        job: ShardJob,
+        shipped: WorkerJob | None = None,
         *,
-        job: int,
-        shard: str,
-        incarnation: int,
-        orders: tuple[UnitOrder, ...] = (),
-        slots: int = 0,
-        slot: int | None = None,
+        incarnation: int = 0,
         solo: bool = False,
         only: bool = False,
-        journal: Path,
-        tasks: Mapping[int, str],
-        policy: RunPolicy,
-        timeouts: Mapping[int, float] | None = None,
         due: Due | None = None,
     ) -> None:
-        self.job = job
+        orders = [UnitOrder(*order) for order in shipped.orders] if shipped is not None else []
+        self.job = job.number
         """The number of the job that it runs for."""
-        self.shard = shard
+        self.shard = job.shard
         self.incarnation = incarnation
-        self.slots = slots
-        self.slot = slot
+        self.slots = shipped.slots if shipped is not None else 0
+        self.slot = shipped.slot if shipped is not None else None
         """A number that no other living worker has; None for one that runs no task."""
         self.solo = solo
         """It runs one suspect, alone: only a death in here counts."""
@@ -74,7 +68,7 @@ class WorkerProcess:
         """And no other worker runs meanwhile: memory that runs out is this task's doing."""
         self.crowded = True
         """When it died, others ran beside it."""
-        self.journal = journal
+        self.journal = Path(shipped.journal) if shipped is not None else None
         self.stage = Stage.STARTING
         self.pid: int | None = None
         self.undecided: dict[Key, UnitOrder] = {order.key: order for order in orders}
@@ -97,18 +91,18 @@ class WorkerProcess:
         """What attempts that have not ended have used so far, with their numbers."""
         self.progressed = False
         """It has ended a unit."""
-        self._tasks = tasks
+        self._tasks = {position: task.id for position, task in (shipped.tasks if shipped is not None else {}).items()}
         self._repeats = 1 + max((order.repeat for order in orders), default=0)
         self._longest = _LEAST_LINE + _ORDER * len(orders)
-        self._policy = policy
-        self._timeouts = {position: (timeouts or {}).get(position, policy.timeout_s) for position in tasks}
+        self._policy = job.policy
+        self._timeouts = {position: job.timeout_s(position) for position in self._tasks}
         self.made_at = time.monotonic()
         self._idle_since: float | None = None
         self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
-        with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
+        with must_write(f"what a worker of shard {self.shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.most_slots = most_slots(policy.concurrency)
+            self.most_slots = most_slots(job.policy.concurrency)
             self.table_descriptor = new_descriptor(self.most_slots)
             self._table = InFlightTable(self.table_descriptor, self.most_slots)
         self.channel.setblocking(False)

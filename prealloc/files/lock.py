@@ -114,8 +114,13 @@ def exclusively(descriptor: int) -> Iterator[None]:
 
 def try_exclusively(descriptor: int) -> bool:
     """Takes this file for oneself, if nobody has it: never waits. `unlock` lets go of it."""
+    return _lock(descriptor, fcntl.LOCK_EX)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """False: somebody has it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -130,7 +135,7 @@ def hold(descriptor: int) -> None:
     """Marks a file as one that this process writes to, for as long as it has it open: see `is_held`."""
     if fcntl is not None:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, fcntl.LOCK_EX)
 
 
 def is_held(path: Path) -> bool:
@@ -142,14 +147,11 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _lock(descriptor, fcntl.LOCK_SH)
     except OSError:
         return False
     finally:
         os.close(descriptor)
-    return False
 
 
 def _open(path: Path, flags: int) -> int:
@@ -164,14 +166,11 @@ def _open(path: Path, flags: int) -> int:
 def _take(descriptor: int) -> bool:
     if fcntl is None:
         return True
-    for pause_s in (0.05, 0.1, 0.2, None):  # `status` asks by holding a shared lock for a moment
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for pause_s in (0.05, 0.1, 0.2):  # `status` asks by holding a shared lock for a moment
+        if try_exclusively(descriptor):
             return True
-        except BlockingIOError:
-            if pause_s is not None:
-                time.sleep(pause_s)
-    return False
+        time.sleep(pause_s)
+    return try_exclusively(descriptor)
 
 
 def read_owner(path: Path) -> LockOwner | None:
@@ -191,9 +190,6 @@ def live_owner(path: Path) -> LockOwner | None:
         return None
     descriptor = _open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return read_owner(path)
+        return None if _lock(descriptor, fcntl.LOCK_SH) else read_owner(path)
     finally:
         os.close(descriptor)
-    return None

@@ -52,23 +52,15 @@ class StrictJsonError(ValueError):
     `path` names the value (`$.steps[3].name`; None if unknown), `line` and `column` count from 1.
     """
 
-    def __init__(
-        self,
-        problem: str,
-        *,
-        offset: int | None = None,
-        path: str | None = None,
-        line: int | None = None,
-        column: int | None = None,
-        what: str | None = None,
-    ) -> None:
+    def __init__(self, problem: str, *, offset: int | None = None, path: str | None = None) -> None:
+        super().__init__(problem)
         self.problem = problem
         self.offset = offset
         self.path = path
-        self.line = line
-        self.column = column
-        self.what = what
-        super().__init__(problem)
+        self.line: int | None = None
+        self.column: int | None = None
+        self.what: str | None = None
+        """The name of the document."""
 
     def __str__(self) -> str:
         place = [] if self.line is None else [f"line {self.line}, column {self.column}"]
@@ -110,12 +102,13 @@ def loads(raw: bytes, *, what: str) -> Any:
     try:
         return _plain.decode(compact(raw, most_walked=MOST_WALKED))
     except StrictJsonError as error:
-        line, column = (None, None) if error.offset is None else place(raw, error.offset)
-        raise StrictJsonError(
-            error.problem, offset=error.offset, path=error.path, line=line, column=column, what=what
-        ) from None
+        if error.offset is not None:
+            error.line, error.column = place(raw, error.offset)
+        refused = error
     except RecursionError:
-        raise StrictJsonError("nested too deep for the stack that is left", what=what) from None
+        refused = StrictJsonError("nested too deep for the stack that is left")
+    refused.what = what
+    raise refused from None
 
 
 def place(raw: bytes, offset: int) -> tuple[int, int]:

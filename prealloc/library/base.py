@@ -191,16 +191,14 @@ class Library(ABC):
         asked = list(positions)
         texts = self.objects(asked) if self._keeps_all else self.texts(asked)
         for position, text in zip(asked, texts, strict=True):
-            row = self._decoded(position, text)
+            try:
+                row = self._decoder.decode(text)
+            except UNREADABLE as error:  # as it was written, but not JSON
+                problem = f"it is not a task: {brief(error)}"
+                raise LibraryError(problem, where=self._place(position), hint=AGAIN) from None
             if named(row) != (self.ids[position], self.types[position]):
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
             yield self._whole(position, text) if self._keeps_all else self._made(position, row)
-
-    def _decoded(self, position: int, text: bytes) -> Row:
-        try:
-            return self._decoder.decode(text)
-        except UNREADABLE as error:  # as it was written, but not JSON
-            raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _made(self, position: int, row: Row) -> LightweightTask:
         # The id and type were checked by the scan; validating again would cost more than the compacting.

@@ -21,7 +21,7 @@ from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.batches import Batch
-from prealloc.library.text.reading import naming_of, read_tasks
+from prealloc.library.text.reading import begins_as_ours, read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
@@ -111,7 +111,9 @@ def _copy_text(
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
     the text is read twice.
     """
-    naming = naming_of(source, fields, progress)
+    naming = None
+    if not begins_as_ours(source, fields):
+        naming = read_tasks(source, _Copies, fields=fields, progress=progress).naming
     if naming is not None and naming.note and notes is not None:
         notes(naming.note)
     copied = read_tasks(source, lambda: _Copies(writer, naming), fields=fields, progress=progress, naming=naming)
@@ -119,15 +121,17 @@ def _copy_text(
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them to a writer. Holds their ids."""
+    """Takes the tasks of a text in its order, and gives them to a writer, if there is one. Holds their ids."""
 
-    def __init__(self, writer: Writer, naming: Naming | None) -> None:
+    def __init__(self, writer: Writer | None = None, naming: Naming | None = None) -> None:
         super().__init__()
         self._writer = writer
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
+        if self._writer is None:
+            return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
                 text = compact(raw)

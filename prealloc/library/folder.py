@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from prealloc.errors import LibraryError
 from prealloc.library.formats import FORMATS, PARTS, ending_of
+from prealloc.library.text.refuse import python
 
 _JSON = ending_of(format for format in FORMATS if format.packs)
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
-class Choice(NamedTuple):
-    """The file that was taken, and a sentence that says so (None where there was nothing to choose)."""
-
-    path: Path
-    took: str | None
-
-
-def choose(path: Path, difficulty: str | None) -> Choice:
-    """The library at `path`: the file itself, or in a folder the one for `difficulty`.
+def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
+    """The library at `path`, the file itself or in a folder the one for `difficulty`, and a sentence on that choice.
 
     `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
     and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
@@ -30,7 +24,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
     """
     try:
         if not path.is_dir():
-            return Choice(path, None)
+            return path, None
         names = sorted(entry.name for entry in path.iterdir() if _may_be_one(entry))
     except OSError as error:
         raise LibraryError(
@@ -41,7 +35,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
     except ValueError as error:  # a NUL in the path
         raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
-        raise LibraryError("this is a folder", where=str(path), hint=_offer(names))
+        raise LibraryError("this is a folder", where=str(path), hint=_offer(path, names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
         matches = [name for name in matches if _JSON.search(name)] or matches
@@ -53,8 +47,8 @@ def choose(path: Path, difficulty: str | None) -> Choice:
             )
         if matches:
             without = "" if full else ", as no file has workflows"
-            return Choice(path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}")
-    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=_offer(names))
+            return path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}"
+    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=_offer(path, names))
 
 
 def _without_longer(names: list[str], ending: str) -> list[str]:
@@ -77,7 +71,22 @@ def _stem(name: str) -> str:
     return "" if stem == name else stem
 
 
-def _offer(names: list[str]) -> str:
+def _joined(folder: Path) -> str:
+    """How to make one file of a folder of parts."""
+    for ending in (".jsonl", ".parquet"):
+        if len(list(folder.rglob(f"*{ending}"))) > 1:
+            files = f"pathlib.Path({str(folder)!r}).rglob('*.parquet')"
+            table = f"dataset.dataset(sorted(map(str, {files}))).to_table()"
+            code = (
+                f"import pathlib; from pyarrow import dataset, parquet; parquet.write_table({table}, 'tasks.parquet')"
+            )
+            lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
+            command = lines if ending == ".jsonl" else python(code)
+            return f"give one of its files, or make one of all: {command}"
+    return "give the library's file; this folder has no *_<difficulty>.json"
+
+
+def _offer(folder: Path, names: list[str]) -> str:
     """What could be given instead, as far as the names tell."""
     stems = [_stem(name).removesuffix("_with_workflows") for name in names]
     prefixes = Counter(stem[:cut] for stem in stems for cut, c in enumerate(stem) if c == "_")
@@ -88,5 +97,5 @@ def _offer(names: list[str]) -> str:
             best = max(cuts, key=lambda cut: (prefixes[stem[:cut]], cut))
             found.add(stem[best + 1 :])
     if not found:
-        return "give the library's file; this folder has no *_<difficulty>.json"
+        return _joined(folder)
     return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"

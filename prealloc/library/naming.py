@@ -183,14 +183,6 @@ class _Made(Column):
         return self._make(places, texts)
 
 
-def _places(places: range, texts: Texts) -> list[str]:
-    return list(map(str, places))
-
-
-def _one_type(places: range, texts: Texts) -> list[str]:
-    return [ONE_TYPE] * len(places)
-
-
 def _digests(places: range, texts: Texts) -> list[str]:
     """The digest of each task: the same in whatever order and layout its fields are."""
     found = []
@@ -205,7 +197,7 @@ def _digests(places: range, texts: Texts) -> list[str]:
 
 
 def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> bytes:
-    """A task's object as we spell it: with this id and type, and as its workflow what the field `workflow` holds."""
+    """A task's object as ours are spelled: with this id and type, and as workflow what the field `workflow` holds."""
     fields: dict[str, Any] = FIELDS.decode(text)
     if workflow is not None:
         flow = raw_at(fields, workflow)
@@ -228,9 +220,7 @@ class Naming(NamedTuple):
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
         """A task's object as we spell it."""
-        if self.is_ours:
-            return bytes(text)
-        return own_text(text, id, type, self.fields.workflow_field)
+        return bytes(text) if self.is_ours else own_text(text, id, type, self.fields.workflow_field)
 
     @property
     def is_ours(self) -> bool:
@@ -249,10 +239,10 @@ class Names:
         self._where = where
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
         if asked.id_from is not None:
-            self.ids = [_Made(_digests if asked.id_from == "content" else _places)]
+            self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
         if asked.type_field is None:
-            self.types.append(_Made(_one_type))
+            self.types.append(_Made(lambda places, _: [ONE_TYPE] * len(places)))
         if known is not None:
             self.ids = [column for column in self.ids if column.names == known.ids.names]
             self.types = [column for column in self.types if column.names == known.types.names]
@@ -261,9 +251,9 @@ class Names:
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
         if asked is not None:
             return [Column((asked,), read, asked=True)]
-        groups = [(each,) if isinstance(each, str) else each for each in common]
+        ours, *others = common
         # What is in every task is in the first; and ours may be spelled now so, now so.
-        return [Column(group, read) for group in groups if len(group) > 1 or group[0] in self._first]
+        return [Column(ours, read), *(Column((name,), read) for name in others if name in self._first)]
 
     def heads(self) -> list[str]:
         """The fields that the columns look into."""

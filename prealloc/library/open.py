@@ -69,7 +69,7 @@ def read_library(
     path, text, opened = Path(found.text.path), found.text, None
     if found.format is not None:
         opened = found.format.open(path, keep=keep, fields=fields)
-    elif found.is_json_file:
+    elif not (text.once or text.is_made):
         opened = _by_index(path, keep, fields, notes)
         if opened is None and found.is_large and shortlist is None and not found.is_packed:
             from prealloc.library.packed.indexing import index_in_memory
@@ -96,10 +96,6 @@ class _Found(NamedTuple):
     text: Source
     format: LibraryFormat | None = None
     took: str | None = None
-
-    @property
-    def is_json_file(self) -> bool:
-        return self.format is None and not (self.text.once or self.text.is_made)
 
     @property
     def is_packed(self) -> bool:

@@ -103,7 +103,7 @@ def stats_of(
                 type=name,
                 tasks=len(mine),
                 looked_at=min(len(mine), sampled),
-                sizes=_sizes(sorted(workflows[name])) if workflows[name] else None,
+                sizes=_sizes(sorted(workflows[name])),
             )
             for name, mine in places.items()
         ],
@@ -157,10 +157,11 @@ def _chosen(library: Library, sampled: int) -> tuple[dict[str, array[int]], list
     return dict(sorted(places.items())), chosen
 
 
-def _sizes(sizes: Sequence[int]) -> Sizes:
-    return Sizes(
-        tasks=len(sizes), smallest=sizes[0], median=sizes[len(sizes) // 2], largest=sizes[-1], total=sum(sizes)
-    )
+def _sizes(found: Sequence[int]) -> Sizes | None:
+    if not found:
+        return None
+    median = found[len(found) // 2]
+    return Sizes(tasks=len(found), smallest=found[0], median=median, largest=found[-1], total=sum(found))
 
 
 def _trial(library: Library, reads: int, cache_bytes: int | None, seed: int) -> Trial:

@@ -28,6 +28,9 @@ _KILLS = {True: "memory.events", False: "memory.oom_control"}
 SETTLED_S = 5.0
 """A process that the OOM killer has chosen is gone by then, even if it was large."""
 
+_LOOK_S = 0.2
+"""How often strays are looked for: whoever waits for events asks at every turn."""
+
 Kind = Literal["memory", "pids"]
 
 
@@ -63,7 +66,7 @@ class OomKills:
         self._counts_group = group is not None
         self._file = group or self._proc / "vmstat"
         self._count = self._explained = _kills(self._file) or 0
-        self._rose_at = -math.inf
+        self._rose_at = self._look_at = -math.inf
 
     def explains(self, status: int, born_at: float) -> bool:
         """Whether a process that has lived since then, and ended with this status (as of os.waitpid), was hit by one.
@@ -81,6 +84,9 @@ class OomKills:
 
     def strays(self) -> bool:
         """Whether one has hit another process of the group than those that were asked about. Says so once."""
+        if self._now() < self._look_at:
+            return False
+        self._look_at = self._now() + _LOOK_S
         self._look()
         if self._count == self._explained or self._now() - self._rose_at < SETTLED_S:
             return False

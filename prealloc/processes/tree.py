@@ -76,11 +76,6 @@ def started_with(pid: int, name: str) -> str | None:
     return environment[found + len(name) + 2 :].partition(b"\0")[0].decode(errors="replace")
 
 
-def all_started_with(name: str, values: Collection[str]) -> list[Process]:
-    """The processes that were started with one of these values in an environment variable, whoever is their parent."""
-    return [Process(pid, row[1]) for pid, row in _table().items() if started_with(pid, name) in values]
-
-
 def send_signal(processes: Iterable[Process], number: int) -> None:
     """Signals those that still live."""
     for process in processes:
@@ -155,7 +150,10 @@ def end_all_below(leaders: Collection[int] = ()) -> dict[int, int]:
 def end_marked(name: str, values: Collection[str], within_s: float) -> None:
     """Kills what was started with one of these values in an environment variable, and waits until it is gone."""
     until = time.monotonic() + within_s
-    while (left := all_started_with(name, values)) and time.monotonic() < until:
+    while time.monotonic() < until:
+        left = [Process(pid, row[1]) for pid, row in _table().items() if started_with(pid, name) in values]
+        if not left:
+            return
         send_signal(left, signal.SIGKILL)
         time.sleep(_PAUSE_S)
 

@@ -35,12 +35,8 @@ def print_comparison(found: Comparison, console: Console, *, form: str = "table"
     """Writes it to the console's stream; `form` is table, md, json or csv. `tasks`: and which tasks differ."""
     if form == "table":
         render_comparison(found, tasks=tasks).print(console)
-    elif form == "json":
-        write_data(json_text(found), console)
-    elif form == "csv":
-        write_data(_csv(found), console)
     else:
-        write_data(_markdown(found), console)
+        write_data({"json": json_text, "csv": _csv}.get(form, _markdown)(found), console)
 
 
 def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
@@ -116,11 +112,10 @@ def _columns(found: Comparison) -> list[Column]:
         Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
         for place, title in enumerate(_titles(found))
     ]
-    names = Column(
-        visible(found.factor), [Text(row_name(row)) for row in rows], False, least=30, middle=True, names=True
-    )
+    names = [Text(row_name(row)) for row in rows]
+    named = Column(visible(found.factor), names, False, least=30, middle=True, names=True)
     words = [Text(verdict(row, found.metric), style=_colour(row)) for row in rows]
-    return [names, *columns, Column("", words, False)]
+    return [named, *columns, Column("", words, False)]
 
 
 def _colour(row: Compared) -> str:
@@ -135,16 +130,14 @@ def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
         low, middle, high = row.ratio
         shown: tuple[str, ...] = (f"x{middle:.2f}", f"x{low:.2f}..x{high:.2f}")
     else:
-        one, other = (_value(each, found) for each in (difference.first, difference.second))
-        written = points if found.metric == "success" else "{:+.3f}".format
+        is_rate = found.metric == "success"
+        both = (difference.first, difference.second)
+        one, other = (f"{each * 100:.1f}%" if is_rate else f"{each:.3f}" for each in both)
+        written = points if is_rate else "{:+.3f}".format
         interval = f"{written(difference.low)}..{written(difference.high)}"
         shown = (one, other, written(difference.value), interval)
     counts = (f"{difference.better}", f"{difference.worse}", f"{difference.same}")
     return (f"{difference.tasks}", *shown, *counts, p_value(row.p))
-
-
-def _value(share: float, found: Comparison) -> str:
-    return f"{share * 100:.1f}%" if found.metric == "success" else f"{share:.3f}"
 
 
 def points(share: float) -> str:

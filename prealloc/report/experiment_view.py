@@ -8,7 +8,7 @@ from prealloc.model.answers import CellProgress, ExperimentStatus
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
 from prealloc.report.page import Page, fact, heading, prose, whole
-from prealloc.report.visible import value, visible
+from prealloc.report.visible import value_or_nothing, visible
 
 RUNS_SHOWN = 10
 
@@ -33,23 +33,16 @@ def _page(status: ExperimentStatus, width: int | None) -> list[Text]:
 
 
 def _cells(cells: list[CellProgress]) -> list[Column]:
-    names = list(dict.fromkeys(name for cell in cells for name in cell.cell))
+    missing = [", ".join(f"{count:,} {visible(why)}" for why, count in cell.missing.items()) for cell in cells]
+    names = dict.fromkeys(name for cell in cells for name in cell.cell)
+    factors = {name: [value_or_nothing(cell.cell.get(name)) for cell in cells] for name in names}
     return [
-        *(Column(visible(name), [Text(_shown(cell, name)) for cell in cells], right=False) for name in names),
+        *(Column(visible(name), [Text(text) for text in texts], right=False) for name, texts in factors.items()),
         Column("done", [Text(f"{cell.done:,}", "" if cell.done == cell.wanted else "yellow") for cell in cells]),
         Column("wanted", [Text(f"{cell.wanted:,}") for cell in cells]),
         Column("ok", [Text(f"{cell.ok:,}") for cell in cells]),
-        Column("missing", [known(_missing(cell), "yellow") for cell in cells], right=False, least=12),
+        Column("missing", [known(why, "yellow") for why in missing], right=False, least=12),
     ]
-
-
-def _shown(cell: CellProgress, name: str) -> str:
-    found = cell.cell.get(name)
-    return human.NOTHING if found is None else value(found)
-
-
-def _missing(cell: CellProgress) -> str:
-    return ", ".join(f"{count:,} {visible(why)}" for why, count in cell.missing.items())
 
 
 def _runs(status: ExperimentStatus) -> list[Column]:

@@ -106,7 +106,8 @@ def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
         return facts
     uses = _uses(plan)
     available = sum(library.tasks for library in file.libraries)
-    facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
+    share = f" ({human.percent(len(uses), available, 1)})" if available else ""
+    facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{share}"))
     facts.append(("overlap", _overlap(uses)))
     if precision := precision_of_plan(plan):
         facts.append(("precision", precision_line(precision, cells=bool(spec.factors))))
@@ -122,10 +123,6 @@ def _run_option(field: str, given: Any) -> str:
     if isinstance(option.reader, Seconds | Bytes | Where):
         return f"{option.name} {visible(option.reader.write(given))}"
     return f"{option.name} {value(given)}"
-
-
-def _of(part: int, whole: int) -> str:
-    return f" ({human.percent(part, whole, 1)})" if whole else ""
 
 
 def _uses(plan: Plan) -> Counter[tuple[str, str]]:

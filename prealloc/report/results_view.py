@@ -19,7 +19,7 @@ from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, plain_for, prose
 from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
-from prealloc.report.visible import value, visible
+from prealloc.report.visible import value_or_nothing, visible
 from prealloc.store.keys import SETTINGS_PREFIX
 from prealloc.store.results import Results
 from prealloc.store.results_row import ResultsRow
@@ -148,8 +148,6 @@ def _table(found: Results, width: int | None) -> list[Text]:
     if _is_grouped(found):
         lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
     total = found.total
-    if text := incomplete(total.decided, total.units):
-        lines.insert(0, Text(text, style="yellow"))
     notes = rate_notes(total)
     notes += _of_the_rows(found)
     names = list(dict.fromkeys(name for row in found.rows for name in row.mixed))
@@ -161,7 +159,12 @@ def _table(found: Results, width: int | None) -> list[Text]:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and (note := sample_note(total)):
         notes.append(note)
-    return [*lines, *left_out(columns, width), *(prose(note, "dim") for note in notes)]
+    return [
+        *incomplete(total.decided, total.units),
+        *lines,
+        *left_out(columns, width),
+        *(prose(note, "dim") for note in notes),
+    ]
 
 
 def _columns(found: Results) -> list[Column]:
@@ -199,8 +202,8 @@ def _columns(found: Results) -> list[Column]:
         ),
         *(
             column
-            for sign, value in (("@", _pass_at), ("^", _pass_hat))[found.asked.pass_k is None :]
-            for column in numbers(f"pass{sign}{k}", value, drop=18, is_needed=_passes(found, every))
+            for sign, field in (("@", "pass_at"), ("^", "pass_hat"))[found.asked.pass_k is None :]
+            for column in numbers(f"pass{sign}{k}", partial(_share, field), drop=18, is_needed=_passes(found, every))
         ),
         *numbers(
             "score",
@@ -229,12 +232,8 @@ def tokens_in(row: ResultsRow) -> int | None:
     return sum(tokens.total for tokens in row.usage.values()) if row.usage is not None else None
 
 
-def _pass_at(row: ResultsRow) -> str:
-    return human.share(row.pass_at)
-
-
-def _pass_hat(row: ResultsRow) -> str:
-    return human.share(row.pass_hat)
+def _share(field: str, row: ResultsRow) -> str:
+    return human.share(getattr(row, field))
 
 
 def _passes(found: Results, every: Sequence[ResultsRow]) -> bool:
@@ -275,7 +274,7 @@ def _groups(found: Results) -> list[Column]:
     return [
         Column(
             visible(key),
-            [*(Text(_group(row, key)) for row in found.rows), next(ends, Text())],
+            [*(Text(value_or_nothing(row.group[key])) for row in found.rows), next(ends, Text())],
             right=False,
             least=10,
             middle=key in ("shard", "task"),
@@ -295,11 +294,6 @@ def _statuses(rows: Sequence[ResultsRow]) -> list[Column]:
             colour = "" if status is Status.OK else COLOURS[status]
             columns.append(Column(title, [known(str(count), colour) for count in counts]))
     return columns
-
-
-def _group(row: ResultsRow, key: str) -> str:
-    thing = row.group[key]
-    return human.NOTHING if thing is None else value(thing)
 
 
 def _field_mean(name: str, row: ResultsRow) -> str:

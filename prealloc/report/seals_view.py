@@ -34,12 +34,7 @@ def _run(found: RunSeals) -> list[Text]:
     lines = [fact("sealed", files if found.edited else as_sealed, _WIDTH)]
     for number, text in enumerate(found.edited):
         lines.append(fact("edited" if not number else "", Text(visible(text), style="red"), _WIDTH))
-    for number, text in enumerate(_open(found)):
+    now = ["what the session that runs now writes; it is sealed at its end"]
+    for number, text in enumerate(now if found.running else found.not_sealed):
         lines.append(fact("not sealed" if not number else "", visible(text), _WIDTH))
     return lines
-
-
-def _open(found: RunSeals) -> list[str]:
-    if found.running:
-        return ["what the session that runs now writes; it is sealed at its end"]
-    return found.not_sealed

@@ -35,12 +35,8 @@ def render_course(course: Course, run: str) -> Page:
         ("shards", f"{course.running} running{waiting}"),
     ]
     if course.paused:
-        facts.append(
-            (
-                "paused",
-                Text(f"no further task starts; to go on: prealloc ctl {shlex.quote(run)} --resume", style="yellow"),
-            )
-        )
+        go_on = f"no further task starts; to go on: prealloc ctl {shlex.quote(run)} --resume"
+        facts.append(("paused", Text(go_on, style="yellow")))
     if course.stopped is not None:
         facts.append(("stopped", Text(f"{visible(course.stopped)}; no further task starts", style="yellow")))
     for number, lane in enumerate(course.lanes):
@@ -57,23 +53,18 @@ def _facts(status: RunStatus) -> list[Text]:
     others = sum(status.elsewhere.values())
     units = status.units - others
     elsewhere = f", {human.count(others, 'further unit')} in other runs of the experiment" if others else ""
+    hosts = [f"{visible(name)} {human.count(count, 'worker')}" for name, count in sorted(status.hosts.items())]
     what = "experiment" if status.rows == "run" else "run"
     facts = [
         f"{what}: {visible(status.run)}, {state}, {human.count(status.sessions, 'session')}",
         f"plan: {status.plan[:12]}, worker {visible(status.worker)}",
         f"done: {decided} of {human.count(units, 'unit')}{elsewhere}",
         f"library opens by workers: {status.library_opens}",
-        *([f"hosts: {_hosts(status)}"] if status.hosts else []),
+        *([f"hosts: {listed(hosts, FIRST_HOSTS)}"] if hosts else []),
         *([f"no further task starts: {visible(status.stopped)}"] if status.stopped is not None else []),
         *([f"the latest session was asked for a part: {visible(status.part)}"] if status.part is not None else []),
     ]
-    text = incomplete(decided, units)
-    return [*([Text(text, style="yellow")] if text else []), *map(prose, facts)]
-
-
-def _hosts(status: RunStatus) -> str:
-    told = (f"{visible(name)} {human.count(count, 'worker')}" for name, count in sorted(status.hosts.items()))
-    return listed(told, FIRST_HOSTS)
+    return [*incomplete(decided, units), *map(prose, facts)]
 
 
 def _shards(status: RunStatus, width: int | None) -> list[Text]:

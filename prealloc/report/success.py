@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.text import Text
+
 from prealloc.model.outcome import Successes
 from prealloc.report import human
 from prealloc.report.visible import visible
@@ -16,12 +18,12 @@ FEW_CLUSTERS = 20
 HOW_TO = 'no result says success: return {"success": true} or false to get a rate'
 
 
-def incomplete(decided: int, units: int) -> str | None:
-    """The first line of a table with units that are not decided."""
+def incomplete(decided: int, units: int) -> list[Text]:
+    """The first line of a table with units that are not decided; none if all are."""
     if decided == units:
-        return None
+        return []
     verb = "has" if units - decided == 1 else "have"
-    return f"incomplete: {units - decided:,} of {human.count(units, 'unit')} {verb} no outcome"
+    return [Text(f"incomplete: {units - decided:,} of {human.count(units, 'unit')} {verb} no outcome", "yellow")]
 
 
 def success_notes(success: Successes) -> list[str]:

@@ -58,7 +58,7 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
     blocks = [
         _facts(progress, ended),
         _census(ended, width),
-        _factors(ended, width) if ended.factors else _types(ended, width),
+        _totals(ended, width),
         _failures(ended, width),
         _missing(ended),
         _next(ended),
@@ -101,7 +101,7 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     if ended.slowest:
         slow = ended.slowest[0]
         facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
-    lines = [verdict, *_incomplete(ended), *(_fact(name, text) for name, text in facts)]
+    lines = [verdict, *incomplete(ended.success.decided, _units(ended)), *(_fact(name, text) for name, text in facts)]
     for name, lane in progress.lanes.items():
         if lane.halted is not None:
             why = f"lane {visible(name)}: {why_halted(lane.halted, ended.run, progress.lanes)}"
@@ -130,11 +130,6 @@ def _success(ended: RunEnded) -> str:
         return human.NOTHING
     success = ended.success
     return f"{human.share(ended.rate)}: {success.successes:,} of {human.count(success.rated, 'unit')}"
-
-
-def _incomplete(ended: RunEnded) -> list[Text]:
-    text = incomplete(ended.success.decided, _units(ended))
-    return [Text(text, style="yellow")] if text else []
 
 
 def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
@@ -179,19 +174,11 @@ def _census(ended: RunEnded, width: int | None) -> list[Text]:
     return [heading("outcomes"), *_indent(lines)]
 
 
-def _types(ended: RunEnded, width: int | None) -> list[Text]:
-    return _totals("by type", "type", [(total.type, total) for total in ended.types], ended, width)
-
-
-def _factors(ended: RunEnded, width: int | None) -> list[Text]:
-    named = [(f"{total.factor}={value(total.value)}", total) for total in ended.factors]
-    return _totals("by factor", "factor", named, ended, width)
-
-
-def _totals(
-    title: str, what: str, named: Sequence[tuple[str, Total]], ended: RunEnded, width: int | None
-) -> list[Text]:
-    """A row for each of these totals, the first ones."""
+def _totals(ended: RunEnded, width: int | None) -> list[Text]:
+    """A row for each value of the factors, or for each type if there are none; the first ones."""
+    what = "factor" if ended.factors else "type"
+    named: list[tuple[str, Total]] = [(f"{total.factor}={value(total.value)}", total) for total in ended.factors]
+    named = named or [(total.type, total) for total in ended.types]
     if not named:
         return []
     shown = named if len(named) <= _ROWS else named[: _ROWS - 1]
@@ -208,7 +195,7 @@ def _totals(
     columns += [
         Column(title, [known(f"{number:,}") for number in numbers]) for title, numbers in beside.items() if any(numbers)
     ]
-    lines = [heading(title), *_indent(draw(fit(columns, _less(width))))]
+    lines = [heading(f"by {what}"), *_indent(draw(fit(columns, _less(width))))]
     if len(named) > len(shown):
         lines.append(Text(f"  … {len(named) - len(shown)} more", style="dim"))
     return lines

@@ -76,7 +76,8 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     if progress.started is None:
         return [Text("starting", style="dim")]
     tall = height is None or height >= _TALL
-    first = _incomplete(progress)
+    # Only at the end: until then, that much is left to do.
+    first = incomplete(progress.total.success.decided, progress.total.units) if progress.ended is not None else []
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     fixed = 4 + (2 if tall else 0) + len(first)
     notes = [line for each in _remarks(progress, now_s, width, tall) for line in _broken(each, width, height)]
@@ -363,13 +364,6 @@ def _footer(progress: RunProgress, width: int | None) -> Text:
         if width is None or footer.cell_len <= width or not least[0]:
             return footer
         parts.pop(drop)
-
-
-def _incomplete(progress: RunProgress) -> list[Text]:
-    """Only at the end: until then, that much is left to do."""
-    total = progress.total
-    text = incomplete(total.success.decided, total.units) if progress.ended is not None else None
-    return [Text(text, style="yellow")] if text else []
 
 
 def _notes(progress: RunProgress, most: int) -> list[Text]:

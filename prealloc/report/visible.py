@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from prealloc.report.human import NOTHING
+
 
 def visible(text: str) -> str:
     r"""The text on one line, every character that does not print written as an escape (`\x1b`, `\u202e`)."""
@@ -32,6 +34,11 @@ def value(thing: Any) -> str:
         return visible(msgspec.json.encode(thing).decode())
     except (TypeError, ValueError):  # a lone surrogate deep inside
         return visible(repr(thing))
+
+
+def value_or_nothing(thing: Any) -> str:
+    """The same; a dash for what is not there."""
+    return NOTHING if thing is None else value(thing)
 
 
 def _escape(character: str) -> str:

@@ -74,12 +74,9 @@ def asked_of(part: Part, planned: Planned) -> Asked:
     asked = Asked(part, None if len(shards) == len(planned.manifests) else frozenset(shards), chosen)
     if planned.state is None or part.is_all or not (part.failed or part.error):
         return asked
-    again = (unit for unit, state in planned.state.units.items() if asked(unit, state) and _has_failed(state))
+    ended = ((unit, state) for unit, state in planned.state.units.items() if not state.open and asked(unit, state))
+    again = (unit for unit, state in ended if state.status in FINAL and state.status is not Status.OK)
     return asked._replace(reopened=tuple(again))
-
-
-def _has_failed(state: UnitState) -> bool:
-    return not state.open and state.status in FINAL and state.status is not Status.OK
 
 
 def _chosen(

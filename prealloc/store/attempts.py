@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import AttemptInfo
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, Tried
 from prealloc.store.journal import AttemptLine, LibraryOpen, SessionEnded, SessionStarted, journal_files, read_lines
@@ -25,21 +24,12 @@ class Ended(NamedTuple):
 
     session: int
     place: Outcome
-    late: bool
-    again: bool
-    reused: str | None
-    """The run that it was taken over from: its times are of that run."""
-    started_at: float
     ended_at: float
     """As far as the journal says: see `_spans`."""
 
     @property
-    def attempt(self) -> AttemptInfo:
+    def attempt(self) -> AttemptLine:
         return self.place.attempt
-
-    @property
-    def unit(self) -> Unit:
-        return Unit(self.attempt.shard, self.attempt.task, self.attempt.repeat)
 
     def tried(self, run: str | None = None) -> Tried:
         """The same with its result, read from the journal. Raises JournalError."""
@@ -56,12 +46,12 @@ class Attempts(NamedTuple):
 
     def here(self) -> Iterable[Ended]:
         """Those that ran in this run, unit by unit."""
-        return (ended for found in self.by_unit.values() for ended in found if ended.reused is None)
+        return (ended for found in self.by_unit.values() for ended in found if ended.attempt.reused is None)
 
 
 def attempts_of(run: RunPaths) -> Attempts:
     """Reads the journal once. Raises JournalError."""
-    found: dict[Unit, list[tuple[int, AttemptLine, Outcome]]] = {}
+    found: dict[Unit, list[tuple[int, Outcome]]] = {}
     sessions: dict[int, Session] = {}
     warnings: list[str] = []
     opens = 0
@@ -70,7 +60,7 @@ def attempts_of(run: RunPaths) -> Attempts:
         for content, _, offset, length in read_lines(file, warnings):
             if isinstance(content, AttemptLine):
                 line = content.without_result()
-                found.setdefault(line.unit, []).append((number, line, Outcome(line, file.path, offset, length)))
+                found.setdefault(line.unit, []).append((number, Outcome(line, file.path, offset, length)))
             elif isinstance(content, SessionStarted):
                 sessions[number] = Session(number, content.started_at, None)
             elif isinstance(content, SessionEnded) and number in sessions:
@@ -81,20 +71,21 @@ def attempts_of(run: RunPaths) -> Attempts:
     return Attempts(by_unit, list(sessions.values()), opens, warnings)
 
 
-def _spans(tries: list[tuple[int, AttemptLine, Outcome]]) -> list[Ended]:
+def _spans(tries: list[tuple[int, Outcome]]) -> list[Ended]:
     """The attempts of a unit with their ends.
 
     A line has what the unit has waited in its session so far, with the pauses between attempts. So an attempt's own
     waiting is the growth of that, less the time since the attempt before it.
     """
-    tries.sort(key=lambda each: (each[0], each[1].attempt))
+    tries.sort(key=lambda each: (each[0], each[1].attempt.attempt))
     found: list[Ended] = []
-    for session, line, place in tries:
+    for session, place in tries:
+        line = place.attempt
         waited_s = line.waiting_s
         if found and found[-1].session == session:
             before = found[-1]
             between_s = max(0.0, line.started_at - before.ended_at)
             waited_s = max(0.0, line.waiting_s - before.attempt.waiting_s - between_s)
         ended_at = line.started_at + max(0.0, line.working_s) + max(0.0, waited_s)
-        found.append(Ended(session, place, line.late, line.again, line.reused, line.started_at, ended_at))
+        found.append(Ended(session, place, ended_at))
     return found

@@ -111,7 +111,8 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
     """Compares the values of a factor. Raises OptionsError for a factor, baseline or key that is not there."""
     members = list(members)
     factors = list(dict.fromkeys(name for member in members for name in member.cell))
-    values = _values(members, asked.factor)
+    found = (_value(member, asked.factor) for member in members)
+    values = list({canonical(value): value for value in found if value is not None}.values())
     _check(asked, factors, values)
     matched = tuple(name for name in factors if name not in (asked.factor, *asked.by, RUN))
     measure = _measure(asked)
@@ -121,24 +122,19 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
         by_value: dict[str, _Side] = {}
         for member in mine:
             value = _value(member, asked.factor)
-            text = canonical(value)
-            if text not in by_value:
+            if (text := canonical(value)) not in by_value:
                 by_value[text] = _Side(value)
             key = tuple(canonical(member.cell.get(name)) for name in matched)
             content = None if asked.factor == "difficulty" else member.content
             by_value[text].add(key, (member.unit.task, content), measure(member.unit))
-        if asked.metric == "success" and (found := _any_differs(group, list(by_value.values()))) is not None:
-            any_differs.append(found)
+        if asked.metric == "success" and (any_differ := _any_differs(group, list(by_value.values()))) is not None:
+            any_differs.append(any_differ)
         for one, other in _pairs([canonical(value) for value in values], asked.baseline, values):
             if one in by_value and other in by_value:
                 rows.append(_compared(group, by_value[one], by_value[other], asked))
+    as_asked = {name: getattr(asked, name) for name in ("factor", "metric", "level", "adjust", "outcome", "margin")}
     return Comparison(
-        factor=asked.factor,
-        metric=asked.metric,
-        level=asked.level,
-        adjust=asked.adjust,
-        outcome=asked.outcome,
-        margin=asked.margin,
+        **as_asked,
         matched=matched,
         mixed=_mixed(members, asked),
         rows=_adjusted(rows, asked),
@@ -246,18 +242,14 @@ def _shown_from(found: Difference | None, level: float) -> float | None:
 
 
 def _adjusted(rows: Sequence[Compared], asked: CompareOptions) -> tuple[Compared, ...]:
-    p = [row.p for row in rows if row.p is not None]
-    ways: dict[Adjust, Callable[[Sequence[float]], list[float]]] = {
-        "holm": holm,
-        "bh": benjamini_hochberg,
-        "none": list,
-    }
-    adjusted = iter(ways[asked.adjust](p))
-    done = []
-    for row in rows:
-        mine = next(adjusted) if row.p is not None else None
-        done.append(msgspec.structs.replace(row, p=mine, verdict=_verdict(row.difference, mine, asked)))
-    return tuple(done)
+    ways: dict[Adjust, Callable[[Sequence[float]], list[float]]]
+    ways = {"holm": holm, "bh": benjamini_hochberg, "none": list}
+    adjusted = iter(ways[asked.adjust]([row.p for row in rows if row.p is not None]))
+    p = [next(adjusted) if row.p is not None else None for row in rows]
+    return tuple(
+        msgspec.structs.replace(row, p=mine, verdict=_verdict(row.difference, mine, asked))
+        for row, mine in zip(rows, p, strict=True)
+    )
 
 
 def _verdict(found: Difference | None, p: float | None, asked: CompareOptions) -> Verdict | None:
@@ -326,18 +318,12 @@ def _pairs(texts: Sequence[str], baseline: str | None, values: Sequence[Any]) ->
 def _grouped(members: Sequence[Member], by: Sequence[str]) -> list[tuple[dict[str, Any], list[Member]]]:
     groups: dict[str, tuple[dict[str, Any], list[Member]]] = {}
     for member in members:
-        group = {name: _key(member, name) for name in by}
+        group = {
+            name: member.unit.type if name == "type" and name not in member.cell else member.cell.get(name)
+            for name in by
+        }
         groups.setdefault(canonical(group), (group, []))[1].append(member)
     return list(groups.values())
-
-
-def _key(member: Member, name: str) -> Any:
-    return member.unit.type if name == "type" and name not in member.cell else member.cell.get(name)
-
-
-def _values(members: Sequence[Member], factor: str) -> list[Any]:
-    found = [_value(member, factor) for member in members]
-    return list({canonical(value): value for value in found if value is not None}.values())
 
 
 def _value(member: Member, factor: str) -> Any:

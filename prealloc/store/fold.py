@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import FINAL, Attempt, AttemptInfo, Status, Successes
+from prealloc.model.outcome import FINAL, Attempt, Status, Successes
 from prealloc.model.part import Part
 from prealloc.model.plan import Unit
 from prealloc.model.usage import Usage, added
@@ -42,7 +42,7 @@ from prealloc.store.journal import (
 class Outcome(msgspec.Struct, frozen=True):
     """An attempt that counts, without its result, which stays in the journal until asked for."""
 
-    attempt: AttemptInfo
+    attempt: AttemptLine
     path: Path
     offset: int
     length: int

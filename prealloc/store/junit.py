@@ -21,7 +21,8 @@ def junit_text(units: Iterable[tuple[UnitOutcome, Mapping[str, Any]]]) -> str:
     """
     suites: dict[str, list[UnitOutcome]] = {}
     for unit, cell in units:
-        suites.setdefault(_name(cell), []).append(unit)
+        name = ", ".join(f"{name}={plain(value)}" for name, value in cell.items())
+        suites.setdefault(_clean(name or "all"), []).append(unit)
     root = ElementTree.Element("testsuites")
     for name, members in suites.items():
         suite = ElementTree.SubElement(root, "testsuite", name=name, tests=str(len(members)))
@@ -42,7 +43,8 @@ def _case(suite: ElementTree.Element, unit: UnitOutcome) -> str | None:
     if kind is None:
         return None
     error = unit.error
-    said = f"{error.type}: {error.message}" if error is not None else _why(unit)
+    why = "its result says success: false" if unit.status is Status.OK else unit.status.value
+    said = f"{error.type}: {error.message}" if error is not None else why
     below = ElementTree.SubElement(case, kind, message=_clean(said))
     if error is not None and error.traceback:
         below.text = _clean(error.traceback)
@@ -55,15 +57,6 @@ def _kind(unit: UnitOutcome) -> str | None:
     if unit.status in _ERRORS:
         return "error"
     return None if unit.status is Status.OK else "skipped"
-
-
-def _why(unit: UnitOutcome) -> str:
-    return "its result says success: false" if unit.status is Status.OK else unit.status.value
-
-
-def _name(cell: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{name}={plain(value)}" for name, value in cell.items())
-    return _clean(text or "all")
 
 
 def _clean(text: str) -> str:

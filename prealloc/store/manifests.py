@@ -147,9 +147,9 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     """The manifest that plan.json lists: its digest and its plan's id must be those that were planned."""
     path = paths.manifest(entry.id)
     manifest, raw = read_manifest(path)
+    spec = file.spec
     digest = hashlib.sha256(raw).hexdigest()
     if digest != entry.sha256 or manifest.plan != file.id or manifest.id != entry.id:
-        spec = file.spec
         found = differences(
             {
                 "plan": (manifest.plan, file.id),
@@ -164,10 +164,9 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
         )
         problem = f"it is not the manifest that was planned: {found}"
         raise PlanError(problem, where=str(path), hint=PLAN_AGAIN)
-    _check_lanes(manifest, file.spec, where=str(path))
+    _check_lanes(manifest, spec, where=str(path))
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), hint=PLAN_AGAIN)
-    spec = file.spec
     said = [manifest.strategy, manifest.repeats, manifest.seed]
     # The settings as JSON text: 1, 1.0 and true are three of them. A cell's factors and a lane add theirs.
     lane = next((lane for lane in spec.lanes if lane.name == manifest.lane), None)

@@ -273,37 +273,24 @@ class OpenRun:
 
     def _refuse_foreign_folders(self) -> None:
         """What is written to the run must stay in its folder."""
-        for folder, needed in (
-            (self.paths.plan.root, True),
-            (self.paths.journal, True),
-            (self.paths.logs, False),
-            (self.paths.lanes, False),
-        ):
+        needed = (self.paths.plan.root, self.paths.journal)
+        for folder in (*needed, self.paths.logs, self.paths.lanes):
             try:
                 refuse_foreign_folder(folder, inside=self.paths.root)
-            except Missing as error:
-                if needed or os.path.islink(folder):
-                    raise RunFolderError(str(error), where=str(folder), hint=_RESTORE) from None
             except Unusable as error:
-                raise RunFolderError(str(error), where=str(folder), hint=_RESTORE) from None
+                if folder in needed or os.path.islink(folder) or not isinstance(error, Missing):
+                    raise RunFolderError(str(error), where=str(folder), hint=_RESTORE) from None
 
     def _refuse_another_plan(self) -> None:
+        now, then = plan_digests(self.plan), self.file.plan_digests
+        what = ", ".join(name for name in {**now, **then} if now.get(name) != then.get(name))
         if self.plan.id != self.file.plan:
-            raise PlanError(
-                f"the plan was edited since the run began: it is {self.plan.id[:12]}, "
-                f"the run has {self.file.plan[:12]}",
-                where=str(self.paths.plan.plan_file),
-                hint=_RESTORE_PLAN,
-            )
-        digests = plan_digests(self.plan)
-        then = self.file.plan_digests
-        edited = [name for name in {**digests, **then} if digests.get(name) != then.get(name)]
-        if edited:
-            raise PlanError(
-                f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
-                where=str(self.paths.plan.plan_file),
-                hint=_RESTORE_PLAN,
-            )
+            what = f"it is {self.plan.id[:12]}, the run has {self.file.plan[:12]}"
+        elif what:
+            what = f"changed in it: {what}"
+        if what:
+            problem = f"the plan was edited since the run began: {what}"
+            raise PlanError(problem, where=str(self.paths.plan.plan_file), hint=_RESTORE_PLAN)
 
 
 def plan_digests(plan: PlanFile) -> dict[str, str]:

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.model.lane import Lane
-from prealloc.model.plan import LibraryInfo
-from prealloc.model.provenance import Provenance
+from prealloc.model.plan import PlanFile
 from prealloc.model.questions import ReportOptions
 from prealloc.store.attempts import Ended, Session
 from prealloc.store.clusters import Cluster
@@ -18,6 +16,7 @@ from prealloc.store.fold import Tried
 from prealloc.store.lane_log import LaneNote
 from prealloc.store.results import Results
 from prealloc.store.results_row import ResultsRow
+from prealloc.store.run_folder import RunFile
 from prealloc.store.task_grid import TaskGrid
 from prealloc.store.telemetry import Sample
 
@@ -27,22 +26,12 @@ class Source(NamedTuple):
 
     folder: str
     """As the user named it; of an experiment's run with that run's name."""
-    plan: str
-    seed: int
-    ranking: str
-    libraries: Sequence[LibraryInfo]
-    worker: str
-    engine: str
+    plan: PlanFile
+    file: RunFile
     guards_library: bool
     library_opens: int
-    created_at: str
-    prealloc: str
-    python: str
-    platform: str
-    made_with: Provenance | None
     options: dict[str, Any]
     """Of the run's policy what is not the default."""
-    lanes: Sequence[Lane]
     lane_notes: Sequence[LaneNote]
     samples: Sequence[Sample]
     """How it went over time."""

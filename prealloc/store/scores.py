@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -91,33 +92,31 @@ class Scores:
         except Unusable as error:
             raise JournalError(str(error), where=str(self.path), hint="remove it, then score again") from None
 
-    def writer(self, head: ScoresFile, *, anew: bool) -> ScoresWriter:
-        """Goes on with the file, or makes it anew."""
-        return ScoresWriter(self.path, head, 0 if anew else self._whole)
+    @contextmanager
+    def writer(self, head: ScoresFile, *, anew: bool) -> Iterator[Callable[[Score], None]]:
+        """Goes on with the file, or makes it anew: what it gives writes a score down. Raises CannotGoOn if it cannot.
 
+        Not for two threads at once.
+        """
+        whole = 0 if anew else self._whole
+        with must_write(self.path):
+            self.path.parent.mkdir(exist_ok=True)
+            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            os.ftruncate(file, whole)
+            os.lseek(file, whole, os.SEEK_SET)
 
-class ScoresWriter:
-    """Appends scores, each written when it is known. Not for two threads at once."""
+        def append(line: ScoresFile | Score) -> None:
+            raw = msgspec.json.encode(line) + b"\n"
+            with must_write(self.path):
+                while raw:
+                    raw = raw[os.write(file, raw) :]
 
-    def __init__(self, path: Path, head: ScoresFile, whole: int) -> None:
-        self._path = path
-        with must_write(path):
-            path.parent.mkdir(exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            os.ftruncate(self._file, whole)
-            os.lseek(self._file, whole, os.SEEK_SET)
-        if not whole:
-            self.append(head)
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def append(self, line: ScoresFile | Score) -> None:
-        """Writes a line down. Raises CannotGoOn if the disk is full."""
-        raw = msgspec.json.encode(line) + b"\n"
-        with must_write(self._path):
-            while raw:
-                raw = raw[os.write(self._file, raw) :]
+        try:
+            if not whole:
+                append(head)
+            yield append
+        finally:
+            os.close(file)
 
 
 def check_score_name(name: str) -> str:

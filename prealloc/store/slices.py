@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from prealloc.store.documents import read_bytes
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
+
+T = TypeVar("T")
 
 PLAN_AGAIN = "make it again with `prealloc plan`, or copy it again from where it was made"
 MOST_SLICE_BYTES = 64 * 2**30
@@ -73,7 +75,7 @@ class Slice:
             elif self.as_planned:
                 named = [(task.id, task.type) for task in _parse_kept(self.raw)]
             else:
-                named = [(task.id, task.task_type) for task in msgspec.json.decode(self.raw, type=_NamesFile).tasks]
+                named = [(task.id, task.task_type) for task in _names_file.decode(self.raw).tasks]
         names = Names([id for id, _ in named], [sys.intern(type) for _, type in named])  # few types, each many times
         self._check_ids(names.ids)
         return names
@@ -116,17 +118,13 @@ class Slice:
         return PlanError(problem, where=str(self.path), hint=PLAN_AGAIN)
 
 
-class _SliceFile(msgspec.Struct):
-    tasks: list[dict[str, msgspec.Raw]]
+class _File(msgspec.Struct, Generic[T]):
+    tasks: list[T]
 
 
 class _Names(msgspec.Struct):
     id: str
     task_type: str
-
-
-class _NamesFile(msgspec.Struct):
-    tasks: list[_Names]
 
 
 class _PlainTask(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -137,11 +135,9 @@ class _PlainTask(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     workflow: msgspec.Raw
 
 
-class _PlainFile(msgspec.Struct):
-    tasks: list[_PlainTask]
-
-
-_plain_file = msgspec.json.Decoder(_PlainFile)
+_plain_file = msgspec.json.Decoder(_File[_PlainTask])
+_kept_file = msgspec.json.Decoder(_File[dict[str, msgspec.Raw]])
+_names_file = msgspec.json.Decoder(_File[_Names])
 
 
 def parse_slice(raw: bytes) -> Iterator[PackedTask]:
@@ -162,7 +158,7 @@ def _plain_tasks(raw: bytes) -> list[_PlainTask] | None:
 
 def _parse_kept(raw: bytes) -> Iterator[PackedTask]:
     text = msgspec.json.Decoder(str).decode
-    for fields in msgspec.json.decode(raw, type=_SliceFile).tasks:
+    for fields in _kept_file.decode(raw).tasks:
         try:
             id, type, workflow = text(fields.pop("id")), text(fields.pop("task_type")), bytes(fields.pop("workflow"))
         except KeyError as missing:

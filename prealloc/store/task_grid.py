@@ -83,7 +83,16 @@ def task_grid(members: Sequence[Member], factors: Sequence[str], first: str | No
         if value is not None:
             mine[0] += int(value)
             mine[1] += 1
-    rows = [_row(task, types[task], [TaskCell(*each) for each in cells]) for task, cells in counts.items()]
+    rows = [
+        TaskRow(
+            task=task,
+            type=types[task],
+            cells=tuple(TaskCell(*each) for each in cells),
+            successes=sum(each[0] for each in cells),
+            rated=sum(each[1] for each in cells),
+        )
+        for task, cells in counts.items()
+    ]
     return TaskGrid(
         columns=tuple(columns.values()),
         rows=tuple(sorted(rows, key=lambda row: (row.rate is None, row.rate or 0.0, row.type, row.task))),
@@ -91,11 +100,6 @@ def task_grid(members: Sequence[Member], factors: Sequence[str], first: str | No
         by_all=sum(row.rate == 1 for row in rows),
         flaky=sum(any(cell.solved == "flaky" for cell in row.cells) for row in rows),
     )
-
-
-def _row(task: str, type: str, cells: Sequence[TaskCell]) -> TaskRow:
-    successes, rated = sum(cell.successes for cell in cells), sum(cell.rated for cell in cells)
-    return TaskRow(task=task, type=type, cells=tuple(cells), successes=successes, rated=rated)
 
 
 def _columns(members: Sequence[Member], names: Sequence[str]) -> dict[bytes, dict[str, Any]]:

@@ -61,10 +61,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     def then(self, later: Sample) -> Sample:
         """Both intervals together."""
         most = {name: max(getattr(self, name), getattr(later, name)) for name in _MOST}
-        lanes = {
-            name: self.lanes.get(name, LaneFigures()).then(later.lanes.get(name, _like(self.lanes.get(name))))
-            for name in dict.fromkeys((*self.lanes, *later.lanes))
-        }
+        lanes = {}
+        for name in dict.fromkeys((*self.lanes, *later.lanes)):
+            mine = self.lanes.get(name, LaneFigures())
+            lanes[name] = mine.then(later.lanes.get(name, LaneFigures(limit=mine.limit)))  # else nothing happened
         return Sample(at=later.at, s=round(self.s + later.s, 3), session=later.session, lanes=lanes, **most)
 
 
@@ -263,8 +263,3 @@ class Telemetry:
 
 _SLACK_S = 0.1
 """Samples come when the master has time for them."""
-
-
-def _like(lane: LaneFigures | None) -> LaneFigures:
-    """An interval in which nothing happened in a lane."""
-    return LaneFigures(limit=lane.limit if lane is not None else None)

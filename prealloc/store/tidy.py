@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.model.json_value import canonical
-from prealloc.model.outcome import Attempt, Status
+from prealloc.model.outcome import Attempt, AttemptInfo, Status
 from prealloc.model.prices import Prices, cost_of
 from prealloc.model.usage import Usage
 from prealloc.store.unit_outcome import UnitOutcome
@@ -89,35 +89,19 @@ def shape_of(cells: Iterable[Mapping[str, Any]], *, results: bool, attempts: boo
 def unit_row(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
     """The row of a unit. Times, lane and error are those of the attempt that counts."""
     ended = unit.read() if shape.results else unit.outcome.attempt if unit.outcome is not None else None
-    return {
-        **_common(unit, origin, shape),
-        "status": unit.status.value,
-        "success": unit.success,
-        "score": unit.score,
-        **_ended(ended),
-        **_used(unit.usage, unit.cost),
-        **_result(ended, shape),
-    }
+    return _row(unit, origin, shape, unit, ended) | _used(unit.usage, unit.cost)
 
 
 def attempt_row(unit: UnitOutcome, ended: Attempt, origin: Origin, shape: Shape, prices: Prices) -> dict[str, Any]:
     """The row of one attempt at a unit, whether it counts or not."""
     used = ended.usage if ended.reused is None else None  # else it counts in the run that it is from
-    return {
-        **_common(unit, origin, shape),
-        "status": ended.status.value,
-        "success": ended.success,
-        "score": ended.score,
-        **_ended(ended),
-        **_used(used, cost_of(used, prices).dollars),
-        "late": ended.late,
-        "again": ended.again,
-        "reused": ended.reused,
-        **_result(ended, shape),
-    }
+    own = {"late": ended.late, "again": ended.again, "reused": ended.reused}
+    return _row(unit, origin, shape, ended, ended) | _used(used, cost_of(used, prices).dollars) | own
 
 
-def _common(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
+def _row(
+    unit: UnitOutcome, origin: Origin, shape: Shape, judged: UnitOutcome | Attempt, ended: AttemptInfo | None
+) -> dict[str, Any]:
     row = dict.fromkeys(shape.columns)
     factors = zip(shape.factors, shape.factor_types, strict=True)
     return row | {
@@ -134,12 +118,15 @@ def _common(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
         "attempts": unit.attempts,
         **{f"{FACTOR}{name}": _as(kind, origin.cell.get(name)) for name, kind in factors},
         SETTINGS: canonical(unit.settings),
+        "status": judged.status.value,
+        "success": judged.success,
+        "score": judged.score,
+        **(_ended(ended) if ended is not None else {}),
+        **({RESULT: _result(ended)} if shape.results else {}),
     }
 
 
-def _ended(ended: Any) -> dict[str, Any]:
-    if ended is None:
-        return {}
+def _ended(ended: AttemptInfo) -> dict[str, Any]:
     error = ended.error
     names = ("attempt", "lane", "started_at", "queued_s", "waiting_s", "working_s", "peak_rss")
     row = {name: getattr(ended, name) for name in names}
@@ -162,11 +149,10 @@ def _used(usage: Usage | None, cost: float | None) -> dict[str, Any]:
     }
 
 
-def _result(ended: Any, shape: Shape) -> dict[str, Any]:
-    if not shape.results:
-        return {}
-    has_one = ended is not None and ended.status is Status.OK
-    return {RESULT: msgspec.json.encode(ended.result).decode() if has_one else None}
+def _result(ended: AttemptInfo | None) -> str | None:
+    if not isinstance(ended, Attempt) or ended.status is not Status.OK:
+        return None
+    return msgspec.json.encode(ended.result).decode()
 
 
 def _kind(values: Sequence[Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from prealloc.model.events import FactorTotal, FailureKind, SlowUnit, TypeTotal
-from prealloc.model.outcome import AttemptInfo, Status, Successes
+from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.store.fold import RunState, count_success
 
@@ -71,8 +71,7 @@ def totals(
     for place, ((unit, unit_state), type) in enumerate(zip(state.units.items(), types, strict=True)):
         if unit in leave_out:
             continue
-        mine = sums.get((unit.shard, type))
-        if mine is None:
+        if (mine := sums.get((unit.shard, type))) is None:
             mine = sums[unit.shard, type] = _Sums()
         mine.units += 1
         count_success(mine.success, unit_state)
@@ -82,7 +81,9 @@ def totals(
         if outcome.status is Status.OK:
             mine.ok += 1
         else:
-            units, _ = failures.setdefault(_kind(outcome), ([0], unit))
+            error = outcome.error
+            kind = (error.type, first_line(error.message)) if error is not None else ("", "")
+            units, _ = failures.setdefault((outcome.status, *kind), ([0], unit))
             units[0] += 1
         if len(slowest) < SLOWEST_SHOWN or outcome.working_s > slowest[0][0]:
             entry = (outcome.working_s, -place, unit, type, outcome.status)
@@ -140,8 +141,3 @@ def first_line(text: str) -> str:
     # The slice comes first: a message may be megabytes long, and only its start is looked at.
     start = text[: 4 * LINE_SHOWN].strip()
     return start.splitlines()[0].rstrip()[:LINE_SHOWN] if start else ""
-
-
-def _kind(outcome: AttemptInfo) -> tuple[Status, str, str]:
-    error = outcome.error
-    return (outcome.status, error.type, first_line(error.message)) if error is not None else (outcome.status, "", "")

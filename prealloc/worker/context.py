@@ -18,7 +18,7 @@ from prealloc.model.outcome import Answer
 from prealloc.model.usage import model_named
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, http_status
-from prealloc.worker.limiter import LimiterClient, NoLimiter
+from prealloc.worker.limiter import LimiterClient
 from prealloc.worker.meter import Meter, read_usage
 from prealloc.worker.result import write_result
 from prealloc.worker.retry_after import retry_after_s
@@ -147,7 +147,7 @@ class TaskContext:
         whatever comes of it afterwards, and the lane starts nothing more.
         """
         estimate = read_tokens("ctx.throttle", tokens, 0)
-        return Throttle(self._limiter or NoLimiter(), self._clock, estimate, self._answered, self.meter)
+        return Throttle(self._limiter, self._clock, estimate, self._answered, self.meter)
 
     def usage(self, tokens: float | Mapping[str, Any] | Any, *, model: str | None = None) -> None:
         """Says what a request without a turn has used: see `turn.used`, which does the same for one with a turn.

@@ -32,19 +32,6 @@ class LimiterClient(Protocol):
         ...
 
 
-class NoLimiter:
-    """For a shard without a lane: there is nothing to wait for."""
-
-    def wait(self, tokens: int) -> int:
-        return 0
-
-    async def wait_async(self, tokens: int) -> int:
-        return 0
-
-    def done(self, turn: int, tokens: int, answer: Answer) -> None:
-        return
-
-
 def no_turn(why: str) -> Retryable:
     """What a request gets in place of its turn on a lane that has halted. It says nothing of the agent."""
     return Retryable(f"the lane has halted: {why}")

@@ -64,13 +64,15 @@ def read_tokens(call: str, tokens: Any, unknown: int) -> int:
 
 
 class Throttle:
-    """Waits for a turn; the wait is waiting time. An error that leaves the block tells the lane what the server said:
-    after a 429 no request of the lane goes before the server's pause is over.
+    """Waits for a turn, which without a limiter comes at once; the wait is waiting time.
+
+    An error that leaves the block tells the lane what the server said: after a 429 no request of the lane goes before
+    the server's pause is over.
     """
 
     def __init__(
         self,
-        limiter: LimiterClient,
+        limiter: LimiterClient | None,
         clock: AttemptClock,
         tokens: int,
         answered: Callable[[Answer], None],
@@ -84,8 +86,9 @@ class Throttle:
         self._number = 0
 
     def __enter__(self) -> Turn:
-        with self._clock.waiting():
-            self._number = self._limiter.wait(self._turn.tokens)
+        if self._limiter is not None:
+            with self._clock.waiting():
+                self._number = self._limiter.wait(self._turn.tokens)
         return self._turn
 
     def __exit__(
@@ -96,12 +99,14 @@ class Throttle:
             if self._turn.told is not None:
                 self._meter.add(*self._turn.told)
         finally:
-            self._limiter.done(self._number, self._turn.tokens, answer)
+            if self._limiter is not None:
+                self._limiter.done(self._number, self._turn.tokens, answer)
             self._answered(answer)
 
     async def __aenter__(self) -> Turn:
-        with self._clock.waiting():
-            self._number = await self._limiter.wait_async(self._turn.tokens)
+        if self._limiter is not None:
+            with self._clock.waiting():
+                self._number = await self._limiter.wait_async(self._turn.tokens)
         return self._turn
 
     async def __aexit__(

@@ -163,7 +163,7 @@ def repair_that_dies(step: int, run: Path) -> int:
         def dying(real: Callable[..., Any]) -> Callable[..., Any]:
             def call(*arguments: Any, **keywords: Any) -> Any:
                 nonlocal left
-                left -= 1
+                left -= not str(arguments[0]).startswith("/proc/")  # where no disk is
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return real(*arguments, **keywords)

@@ -48,7 +48,7 @@ SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 TRUNCATED = "the file is truncated: copy or download it again"
 HERE = "fix the file at this place, or write it again with what made it"
 NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
-UTF8 = "save it as UTF-8 without a byte order mark"
+UTF8 = "save it as UTF-8: iconv -f UTF-"
 
 # name: (content, problem, place after the file's name, hint)
 REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {

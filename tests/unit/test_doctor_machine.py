@@ -21,7 +21,9 @@ from prealloc.doctor.lanes import check_lanes
 from prealloc.doctor.machine import check_clocks, check_proc, judge_proc
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_dependencies, check_versions
+from prealloc.engines.base import ShardJob
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.handover import Units
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import InputError
@@ -34,6 +36,7 @@ from prealloc.model.outcome import Answer
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.cgroups import Bound, tightest
 from prealloc.processes.parent import fresh_interpreter
+from prealloc.testing import make_plan
 
 pytestmark = pytest.mark.fresh  # the doctor looks at how workers start
 
@@ -232,9 +235,8 @@ def refuse(*arguments: object, **keywords: object) -> None:
 def test_open_files_are_counted_as_the_engine_opens_them() -> None:
     """DESCRIPTORS and DESCRIPTORS_TO_START are what a worker really costs its master."""
     before = len(os.listdir("/proc/self/fd"))
-    worker = WorkerProcess(
-        job=1, shard="s", incarnation=1, orders=(), slots=1, solo=False, journal=Path("j"), tasks={}, policy=RunPolicy()
-    )
+    (shard,) = make_plan(1).shards
+    worker = WorkerProcess(ShardJob(number=1, manifest=shard.manifest, policy=RunPolicy(), ids=[], units=Units()))
     at_most = len(os.listdir("/proc/self/fd")) - before + 2  # beside these the log and the job
     worker.far_end.close()
     os.close(worker.table_descriptor)

@@ -53,7 +53,8 @@ class Listener:
 
     port = 1
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, address: str, port: int, identity: Any, reply: Any) -> None:
+        self.identity = identity
         self.mailbox = Mailbox()
         self.tokens: dict[str, str] = {}
 

@@ -363,7 +363,7 @@ def test_lanes_over_time(tmp_path: Path) -> None:
     lanes = [prealloc.Lane(name="key-1", requests_per_minute=600), prealloc.Lane(name="key-2")]
     plan = prealloc.plan(tasks, whole=True, factors={"model": ["a"]}, lanes=lanes)
     prealloc.run(plan, planted, tmp_path / "run", engine="inline")
-    at = min(ended.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
+    at = min(ended.attempt.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
     told = [
         {"at": at, "event": "lane_changed", "lane": "key-1", "limit": 4, "window_s": 1.0, "reason": "429"},
         {"at": at, "event": "lane_paused", "lane": "key-1", "wait_s": 90, "http_status": 429},
@@ -385,7 +385,7 @@ def test_what_lanes_and_tokens_took(tmp_path: Path) -> None:
     plan = prealloc.plan(tasks, whole=True, factors={"model": ["a", "b"]}, lanes=[prealloc.Lane(name="key-1")])
     prices = {"a": {"input": 100, "output": 0}}
     prealloc.run(plan, spends, tmp_path / "run", engine="inline", prices=prices)
-    at = min(ended.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
+    at = min(ended.attempt.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
     lanes = {"key-1": {"limit": 5.0, "turns": 120, "tokens": 9000, "refused": 3, "holders": 1}}
     sample = dict.fromkeys(("master", "workers", "other", "running", "waiting"), 0) | {"session": 1}
     lines = [{**sample, "at": at + s, "s": s, "lanes": lanes} for s in (60.0, 0.0)]
@@ -413,9 +413,10 @@ def test_the_ends_of_attempts(run: Path) -> None:
     again = [tries for tries in found.by_unit.values() if len(tries) == 2]
     assert len(again) == 8
     for first, second in again:
-        assert first.again
-        assert first.started_at <= first.ended_at <= second.started_at + 0.05
-        assert second.ended_at - second.started_at == pytest.approx(second.attempt.working_s, abs=0.05)
+        began = second.attempt.started_at
+        assert first.attempt.again
+        assert first.attempt.started_at <= first.ended_at <= began + 0.05
+        assert second.ended_at - began == pytest.approx(second.attempt.working_s, abs=0.05)
 
 
 @pytest.mark.parametrize(

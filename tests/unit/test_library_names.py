@@ -7,6 +7,8 @@ import gzip
 import json
 import lzma
 import os
+import re
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,67 @@ def test_semicolons_and_yaml_are_told_by_name(tmp_path: Path) -> None:
         with pytest.raises(LibraryError) as caught:
             planned(tmp_path / name)
         assert hint in str(caught.value.hint)
+
+
+NULL_TYPES = [{"id": f"t{n}", "type": None if n % 2 else "a"} for n in range(6)]
+FIXABLE = {
+    "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
+    "by id.json": json.dumps({f"t{n}": [{"role": "user"}] for n in range(12)}),
+    "pandas.json": json.dumps({"id": {str(n): f"t{n}" for n in range(6)}, "q": {str(n): n for n in range(6)}}),
+    "columns.json": json.dumps({"id": [f"t{n}" for n in range(6)], "q": [*range(6)]}, indent=1),
+    "it's.json": json.dumps([[n, "a"] for n in range(6)]),
+    "null.jsonl": "".join(json.dumps(task) + "\n" for task in NULL_TYPES),
+    "null.json": json.dumps({"tasks": NULL_TYPES}),
+    "semicolons.csv": "id;type\n" + "".join(f"t{n};a\n" for n in range(6)),
+    "semicolons.csv.gz": gzip.compress(b"id;type\na;x\nb;x\nc;x\nd;x\n"),
+    "quotes.tsv": "id\ttext\n" + "".join(f't{n}\t"so" they say\n' for n in range(6)),
+    "latin.csv": "id,text\n" + "".join(f"t{n},caf\xe9\n" for n in range(6)),
+    "latin.jsonl": "".join(f'{{"id": "t{n}", "text": "caf\xe9"}}\n' for n in range(6)),
+    "wide.jsonl": "".join(json.dumps(task) + "\n" for task in TASKS).encode("utf-16"),
+    "shards/0.jsonl": "".join(json.dumps(task) + "\n" for task in TASKS),
+}
+
+
+@pytest.mark.parametrize("name", FIXABLE)
+def test_a_refusal_names_a_command_that_fixes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Law: the command in the hint, run as it is, writes a file that can be planned; the file itself stays."""
+    monkeypatch.chdir(tmp_path)
+    path, content = Path(name), FIXABLE[name]
+    path.parent.mkdir(exist_ok=True)
+    raw = content if isinstance(content, bytes) else content.encode("latin-1")
+    path.write_bytes(raw)
+    if name.startswith("shards"):
+        path.with_name("1.jsonl").write_text('{"task_id": "u", "category": "a"}\n')
+        path = path.parent
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    command = re.search(r": ((?:python3|iconv|zcat|find) .+)", str(caught.value.hint))
+    assert command is not None
+    subprocess.run(["sh", "-c", command[1]], check=True)
+    assert Path(name).read_bytes() == raw
+    (fixed,) = (each for each in tmp_path.iterdir() if each.name not in (path.name, name))
+    assert len(planned(fixed, id_from="position").shards) == 2
+
+
+def test_objects_of_several_lines_are_tasks_whatever_the_file_is_called(tmp_path: Path) -> None:
+    """Law: objects one behind the other are tasks; an object alone, or with other text behind it, is no such file."""
+    (tmp_path / "t.json").write_text("\n".join(json.dumps(task, indent=2) for task in TASKS))
+    assert essence(planned(tmp_path / "t.json")) == essence(planned(lines(tmp_path / "t.jsonl", TASKS)))
+    for behind in ("", "\n[]", "\n]"):
+        (tmp_path / "t.json").write_text(json.dumps({"q": 1, "x": 2}, indent=2) + behind)
+        with pytest.raises(LibraryError, match='without "tasks"'):
+            planned(tmp_path / "t.json")
+
+
+def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
+    """Law: where the highest files are all called alike, these are the tasks."""
+    for n in range(6):
+        (tmp_path / f"t{n}" / "tests").mkdir(parents=True)
+        (tmp_path / f"t{n}" / "task.json").write_text('{"q": 1}')
+        (tmp_path / f"t{n}" / "tests" / "config.json").write_text("{}")
+    assert sorted(read_library(tmp_path).ids) == [f"t{n}" for n in range(6)]
 
 
 # -- which field ------------------------------------------------------------------------------------------------
@@ -340,6 +403,9 @@ def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
         (b"\x89HDF\r\n", "an HDF5 file"),
         (b"%PDF-1.7", "a PDF"),
         ("{}".encode("utf-16"), "UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"a.json".ljust(257, b"\0") + b"ustar", "a tar archive"),
     ],
 )
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.jsonl"])
@@ -401,7 +467,7 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path, name: str) -> No
         ("id,a\nx,1\ny\n", "the row has 1 cells, and the first line names 2", 3),
         ("id,id\nx,1\n", "two columns are called 'id'", None),
         ('id,a\nx,"1\n', "the table is damaged", 2),
-        ("id,a\nx,\udce9\n", "the table is damaged", None),
+        ("id,a\nx,\udce9\n", "the table is not UTF-8", None),
         ("id,a\n", "the library has no tasks", None),
         ("", "the library has no tasks", None),
     ],

@@ -16,7 +16,7 @@ from prealloc.engines.hosts.providers.client import ProviderProcess
 from prealloc.engines.hosts.providers.messages import News
 from prealloc.engines.hosts.roster import RemoteHost
 from prealloc.engines.hosts.shared import Shared
-from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
+from prealloc.engines.hosts.spec import HostSpec, new_identity, new_token, write_spec
 from prealloc.engines.hosts.turns import echo
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
@@ -37,7 +37,6 @@ class Entrance:
         # It loads its modules beside whatever the master does next.
         self._provider = ProviderProcess(provider, own_options(shared.options)) if provider is not None else None
         self._listener: Listener | None = None
-        self._identity: Identity | None = None
         self._join_files: Path | None = None
         """The folder of join files."""
         self._asked = 0
@@ -62,9 +61,8 @@ class Entrance:
         """Listens, and asks for the hosts."""
         options = self._shared.options
         _allow_open_files()
-        self._identity = new_identity()
-        address, port = place(options.listen)
-        self._listener = Listener(address, port, self._identity, functools.partial(echo, self._shared.roster))
+        reply = functools.partial(echo, self._shared.roster)
+        self._listener = Listener(*place(options.listen), new_identity(), reply)
         if self._provider is not None:
             self._provider.await_ready()
         for _ in range(options.hosts):
@@ -113,7 +111,7 @@ class Entrance:
 
     def ask_for_one(self) -> None:
         """One more host."""
-        if self._listener is None or self._identity is None:
+        if self._listener is None:
             return
         self._asked += 1
         host = RemoteHost(f"host-{self._asked}", new_token())
@@ -121,7 +119,7 @@ class Entrance:
             name=host.name,
             addresses=self._addresses(),
             port=self._listener.port,
-            certificate=self._identity.certificate,
+            certificate=self._listener.identity.certificate,
             token=host.token,
             lease_s=self._shared.options.lease_s,
             room=self._shared.options.room,

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prealloc._version import __version__
 from prealloc.engines.admission import MOST_WORKERS
@@ -66,8 +66,10 @@ class _Over(Exception):  # it ends the loop
 class Host:
     """One host, from its start to its end."""
 
-    def __init__(self, spec: HostSpec, spool: Path, server: ServerProcess | None = None) -> None:
+    def __init__(self, spec: HostSpec, spool: Path, server: ServerProcess | None, *, with_parent: bool) -> None:
+        """`with_parent`: it ends when the process that has started it ends."""
         self._spec = spec
+        self._with_parent = with_parent
         self._launcher = ForkServerLauncher(server) if server is not None else None
         """It was started before the master has said anything."""
         self._spool = Spool(spool)
@@ -97,7 +99,7 @@ class Host:
         """What needs files that have not come yet."""
         self._stopped: list[wire.Halt | wire.Drain] = []
         """What holds for jobs that are launched from now on, too."""
-        self._signals = 0
+        self._signals: list[int] = []
         self._finished = False
         """The run is over: nothing of what was written is needed any more."""
         self._draining = False
@@ -114,7 +116,7 @@ class Host:
     def serve(self) -> int:
         """Until it is sent away, or the run is over, or it has heard nothing for the lease."""
         watch = threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True)
-        with handled(lambda number, frame: self._count_signal()):
+        with handled(lambda number, frame: self._signals.append(number)):
             watch.start()
             try:
                 while True:
@@ -152,9 +154,6 @@ class Host:
             return 0.0
         return min(TURN_S, max(0.0, self._news_due_at - time.monotonic())) if self._has_news else TURN_S
 
-    def _count_signal(self) -> None:
-        self._signals += 1
-
     def _heed_signals(self) -> None:
         """Asked to end: what runs may come to its end, within the time to drain; asked again, it is cancelled."""
         if self._signals and self._checked is None:
@@ -164,8 +163,8 @@ class Host:
             note(f"{self._spec.name}: it was told to end; what runs may end")
             if self._engine is not None:
                 self._engine.drain()
-        elif self._signals > 1 and self._engine is not None:
-            self._signals = 1
+        elif len(self._signals) > 1 and self._engine is not None:
+            del self._signals[1:]
             self._engine.stop()
         if self._draining and not (self._jobs or self._ends or self._untold) and self._numbered.all_seen:
             if self._link is not None:
@@ -179,22 +178,13 @@ class Host:
         while True:
             time.sleep(min(0.1, self._spec.lease_s / 10))
             silent_s = time.monotonic() - max(began, self._caller.heard_at)
-            reason = None
             if silent_s > self._spec.lease_s:
                 tried = f"; the last try to connect: {self._caller.problem}" if self._caller.problem else ""
-                reason = f"no word from the master for {self._spec.lease_s:g} s{tried}"
-            elif self._with_parent and os.getppid() != parent:
-                reason = "the process that has started it is gone"
-            if reason is not None:
-                self._end_at_once(reason)
+                self._end_at_once(f"no word from the master for {self._spec.lease_s:g} s{tried}")
+            if self._with_parent and os.getppid() != parent:
+                self._end_at_once("the process that has started it is gone")
 
-    _with_parent = False
-
-    def die_with_parent(self) -> None:
-        """Ends when the process that has started it ends."""
-        self._with_parent = True
-
-    def _end_at_once(self, reason: str) -> None:
+    def _end_at_once(self, reason: str) -> NoReturn:
         """Our own end is heard by the fork server, which kills everything below it."""
         with contextlib.suppress(BaseException):
             note(f"{self._spec.name}: {reason}")

@@ -32,10 +32,7 @@ def main(arguments: Sequence[str] | None = None, server: ServerProcess | None = 
     try:
         spec = _read(given.join)
         with _spool_folder(spec) as folder:
-            host = Host(spec, folder, server)
-            if given.with_parent or given.join is None:
-                host.die_with_parent()
-            return host.serve()
+            return Host(spec, folder, server, with_parent=given.with_parent or given.join is None).serve()
     except PreallocError as error:
         note(str(error))
         return error.exit_code

@@ -68,7 +68,7 @@ class Listener:
         self.mailbox = Mailbox()
         self._names: dict[bytes, str] = {}
         self._reply = reply
-        self._identity = identity
+        self.identity = identity
         self._door = _listening(address, port)
         self.port: int = self._door.getsockname()[1]
         forks.keep_from(self._door.fileno())
@@ -107,7 +107,7 @@ class Listener:
             serving = serve(
                 self._handle,
                 sock=self._door,
-                ssl=self._identity.context,
+                ssl=self.identity.context,
                 process_request=self._admit,
                 server_header=None,
                 backlog=16,

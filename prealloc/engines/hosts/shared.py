@@ -31,7 +31,7 @@ class Shared:
     @property
     def session(self) -> RunSetup:
         """The setup, for what is done in a session alone."""
-        assert self.setup is not None  # noqa: S101  # narrows the type: hosts are told of nothing else before it
+        assert self.setup is not None  # noqa: S101  # narrows the type: no event comes before it
         return self.setup
 
     def tell(self, *events: Event) -> None:

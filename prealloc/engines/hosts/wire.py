@@ -20,14 +20,7 @@ from prealloc.engines.handover import JobEnded, UnitsReturned
 from prealloc.files.paths import SHARD_ID
 from prealloc.lanes.limiter import Grant
 from prealloc.model.document import UNREADABLE, Unreadable
-from prealloc.model.events import (
-    AttemptStarted,
-    LibraryOpenedByWorker,
-    Note,
-    ShardStarted,
-    WorkerGone,
-    WorkerLost,
-)
+from prealloc.model.events import AttemptStarted, LibraryOpenedByWorker, Note, ShardStarted, WorkerGone, WorkerLost
 from prealloc.model.outcome import Answer
 from prealloc.model.policy import RunPolicy
 from prealloc.model.words import brief

@@ -31,7 +31,11 @@ def new_database(out: Path, *, force: bool) -> Iterator[DatabaseWriter]:
     `add` raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that is there
     twice: until then who knows the source can tell where.
     """
-    with new_path(out, force=force) as beside, contextlib.closing(file.connect_new(beside, out)) as connection:
+    with (
+        new_path(out, force=force) as beside,
+        file.writing_to(out),
+        contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection,
+    ):
         writer = DatabaseWriter(connection, out)
         yield writer
         writer.finish()
@@ -45,24 +49,22 @@ class DatabaseWriter:
         self._out = out
         self._fingerprint = Fingerprint()
         self._twice: list[str] = []
-        with file.writing_to(out):
-            # Without a journal: until it is whole, no reader knows this file.
-            for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN")
-            for statement in file.TABLES.values():
-                connection.execute(statement)
+        # Without a journal: until it is whole, no reader knows this file.
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("BEGIN")
+        for statement in file.TABLES.values():
+            connection.execute(statement)
 
     def add(self, record: Record) -> None:
         position = self._fingerprint.counts.tasks
         proof, workflow, fields = self._fingerprint.seal(record)
-        with file.writing_to(self._out):
-            task = (position, record.id, record.type, proof)
-            if not self._connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount:
-                self._twice.append(record.id)
-            flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
-            body = (position, *flow, len(fields), pack(fields))
-            self._connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
+        task = (position, record.id, record.type, proof)
+        if not self._connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount:
+            self._twice.append(record.id)
+        flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
+        body = (position, *flow, len(fields), pack(fields))
+        self._connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
     def finish(self) -> None:
         if self._twice:
@@ -70,12 +72,11 @@ class DatabaseWriter:
             raise LibraryError(problem, where=str(self._out), hint="give every task an id of its own")
         said = {"format": FORMAT.name, "version": FORMAT.version}
         said |= msgspec.structs.asdict(self._fingerprint.meta())
-        with file.writing_to(self._out):
-            self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
-            # At the end: an index that grows with every task costs more than sorting once.
-            self._connection.execute(file.INDEX)
-            self._connection.execute(file.VIEW)
-            self._connection.execute("COMMIT")
+        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
+        # At the end: an index that grows with every task costs more than sorting once.
+        self._connection.execute(file.INDEX)
+        self._connection.execute(file.VIEW)
+        self._connection.execute("COMMIT")
 
 
 class DatabaseLibrary(Library):

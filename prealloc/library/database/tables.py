@@ -82,12 +82,6 @@ def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
     return meta
 
 
-def connect_new(beside: Path, out: Path) -> sqlite3.Connection:
-    """A connection to the empty file `beside`, which is to be `out`."""
-    with writing_to(out):
-        return sqlite3.connect(beside, isolation_level=None)
-
-
 @contextlib.contextmanager
 def writing_to(out: Path) -> Iterator[None]:
     """What SQLite says within the block as an error of the file `out`: a full disk is an OSError, as elsewhere."""

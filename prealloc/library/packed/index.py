@@ -125,7 +125,7 @@ def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns, indexed = read_index(place)
+            columns, indexed = parse_index(read_file(place), str(place))
         except LibraryError as error:
             refusal = error
             continue
@@ -135,13 +135,8 @@ def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
     raise refusal
 
 
-def read_index(place: Path) -> tuple[Columns, Indexed]:
-    """The columns of an index file, and the library that it is of. Raises LibraryError if a byte is not as written."""
-    return parse_index(read_file(place), str(place))
-
-
 def parse_index(text: bytes, where: str) -> tuple[Columns, Indexed]:
-    """The same of its bytes."""
+    """The columns of an index, and the library that it is of. Raises LibraryError if a byte is not as written."""
     columns = Columns(text, FORMAT, where)
     try:
         return columns, msgspec.convert(columns.head.said, Indexed)

@@ -68,10 +68,7 @@ class PackedLibrary(Library):
         return position
 
     def random_position(self, type: str | None, seed: int) -> int:
-        """A task of a type (None: of any), the same for the same seed in whatever order the library is.
-
-        Raises KeyError for a type that the library does not have.
-        """
+        """Where such a task is, see `TaskIndex.random_task`."""
         self.refuse_unusable()
         if type is not None and type not in self._of_type:
             if type not in self.columns.head.types:

@@ -38,7 +38,6 @@ FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library conve
 MAGIC = b"prealloc-pool 1\n"
 _END = b"poolend\n"
 _TAIL = struct.Struct("<Q8s")
-_BATCH = 4096
 
 
 class SharedTaskPool(PackedLibrary):
@@ -136,27 +135,18 @@ class PoolWriter:
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
         self._counts = Counts(0, 0, 0)
-        self._batch: list[tuple[str, str, Span]] = []
 
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
         text = joined(workflow, fields)
         self._file.write(text)
         span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
-        self._batch.append((record.id, record.type, span))
-        if len(self._batch) == _BATCH:
-            self._add_batch()
+        self._columns.extend([record.id], [record.type], [span])
         self._at += len(text)
         self._counts.add([record.row])
 
-    def _add_batch(self) -> None:
-        if self._batch:
-            self._columns.extend(*zip(*self._batch, strict=True))
-        self._batch = []
-
     def finish(self) -> None:
         """Writes the table behind the tasks."""
-        self._add_batch()
         self._at += self._file.write(padding(self._at))
         self._columns.finish(self._where)
         for piece in self._columns.pack(FORMAT, {}, self._counts):

@@ -88,14 +88,9 @@ class ColumnsBuilder:
     """Gathers the columns: 52 bytes a task, its id, and nothing else."""
 
     def __init__(self) -> None:
-        self.hash = array("Q")
-        self.start = array("Q")
-        self.name = array("Q")
-        self.digest = bytearray()
-        self.length = array("I")
-        self.workflow = array("I")
-        self.type = array("I")
-        self.ids = bytearray()
+        self.hash, self.start, self.name = array("Q"), array("Q"), array("Q")
+        self.length, self.workflow, self.type = array("I"), array("I"), array("I")
+        self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -260,12 +255,11 @@ class Columns:
 
     def ids(self) -> Sequence[str]:
         """All ids, each made when it is looked at."""
-        return _Lazy(len(self), lambda places: [self.id(place) for place in places])
+        return _Lazy(len(self), self.id)
 
     def types(self) -> Sequence[str]:
         """All types; one string a type."""
-        names, numbers = self.head.types, self._type
-        return _Lazy(len(self), lambda places: [names[number] for number in map(numbers.__getitem__, places)])
+        return _Lazy(len(self), self.type)
 
     def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
         at, size = self.head.columns[name]
@@ -319,9 +313,9 @@ def _little(column: array[int] | bytearray) -> memoryview:
 
 
 class _Lazy(Sequence[str]):
-    """A sequence of which nothing exists until it is looked at. `get` gives what is at some places."""
+    """A sequence of which nothing exists until it is looked at."""
 
-    def __init__(self, size: int, get: Callable[[range], list[str]]) -> None:
+    def __init__(self, size: int, get: Callable[[int], str]) -> None:
         self._places = range(size)
         self._get = get
 
@@ -329,11 +323,8 @@ class _Lazy(Sequence[str]):
         return len(self._places)
 
     def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return self._get(self._places[at])
-        place = self._places[at]
-        return self._get(range(place, place + 1))[0]
+        places = self._places[at]
+        return list(map(self._get, places)) if isinstance(places, range) else self._get(places)
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _CHUNK):
-            yield from self[start : start + _CHUNK]
+        return map(self._get, self._places)

@@ -102,7 +102,7 @@ class ForeignRows:
         self.naming: Naming | None = None
         """How the tasks are named: known when `pairs` have been read."""
         self.counts = Counts(0, 0, 0)
-        self._asked = Names(asked, schema.names, where)
+        self._asked = Names(asked, schema.empty_table().flatten().column_names, where)
         self._workflow = asked.workflow_field or "workflow"
         self._has_workflow = self._workflow in schema.names
         self._is_workflow_text = self._has_workflow and is_text(schema.field(self._workflow).type)

@@ -79,7 +79,6 @@ class PartsWriter:
         self._names = bytearray()
         self._part = bytearray()
         self._types: Counter[str] = Counter()
-        self._all_types: Counter[str] = Counter()
         self._parts: list[Part] = []
 
     def add(self, record: Record) -> None:
@@ -93,33 +92,24 @@ class PartsWriter:
     def finish(self) -> None:
         if self._part:
             self._end_part()
-        sha256, packed = self._write(NAMES, self._names)
+        types = sum((Counter(part.types) for part in self._parts), Counter[str]())
         index = Index(
             **msgspec.structs.asdict(self._counts),
-            types=dict(sorted(self._all_types.items())),
-            names=File(file=NAMES, sha256=sha256, bytes=packed, raw_bytes=len(self._names)),
+            types=dict(sorted(types.items())),
+            names=File(**self._write(NAMES, self._names)),
             parts=self._parts,
         )
         (self._folder / INDEX).write_bytes(index.to_json())
 
     def _end_part(self) -> None:
-        file = part_name(len(self._parts))
-        sha256, packed = self._write(file, self._part)
-        part = Part(
-            file=file,
-            tasks=self._types.total(),
-            raw_bytes=len(self._part),
-            bytes=packed,
-            sha256=sha256,
-            types=dict(sorted(self._types.items())),
-        )
-        self._parts.append(part)
-        self._all_types += self._types
+        file = self._write(part_name(len(self._parts)), self._part)
+        types = dict(sorted(self._types.items()))
+        self._parts.append(Part(**file, tasks=self._types.total(), types=types))
         self._part = bytearray()
         self._types = Counter()
 
-    def _write(self, file: str, raw: bytearray) -> tuple[str, int]:
-        """sha256 and bytes of the packed file."""
+    def _write(self, file: str, raw: bytearray) -> dict[str, Any]:
+        """What a `File` says of the packed file."""
         import zstandard
 
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
@@ -130,7 +120,7 @@ class PartsWriter:
                 hint="choose another format",
             )
         (self._folder / file).write_bytes(packed)
-        return hashlib.sha256(packed).hexdigest(), len(packed)
+        return {"file": file, "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed), "raw_bytes": len(raw)}
 
 
 class PartsLibrary(Library):

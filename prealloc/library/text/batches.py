@@ -23,9 +23,9 @@ from prealloc.library.rows import FIELDS, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
-from prealloc.library.text.refuse import nothing_in_it, refuse_binary
+from prealloc.library.text.refuse import HEAD, nothing_in_it, refuse_binary, rewrite_json
 from prealloc.library.text.sources import LINES, Hashed, Source
-from prealloc.library.text.window import HEAD, SPACE, Window
+from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
 
 BATCH = 2 << 20
@@ -38,6 +38,8 @@ _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
+_LISTS_SHOWN = 10
+_COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
@@ -275,6 +277,9 @@ class _Cutter:
                 window.drop(at)
                 at = 0
         end = window.dropped + at + 1
+        if not found and window.byte(window.skip_space(at + 1)) == b"{":  # objects of several lines each
+            yield from self._lines()
+            return
         if not found:
             yield from self._untitled()
         self._refuse_more(end - window.dropped)
@@ -290,14 +295,25 @@ class _Cutter:
         if len(lists) == 1:
             yield from self._items(lists[0][1])
             return
+        are_columns = len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values)
+        if are_columns:
+            columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
+            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
+            raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
         if not lists and len(values) > 1 and all(window.byte(at) == b"{" for _, at, _ in values):
             for key, at, end in values:
                 yield self._keyed(key, at, end)
             return
         problem, hint = 'a JSON object without "tasks"', _SHAPES
         if lists:
-            problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
-            hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+            problem = (
+                f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])}"
+            )
+            largest = max(values, key=lambda value: value[2] - value[1] if value[:2] in lists else 0)[0]
+            hint = f'name the list of tasks "tasks", or write it alone: {rewrite_json(self._where, f"d[{largest!r}]")}'
+            if len(values) == len(lists) > _LISTS_SHOWN:
+                each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
+                hint = f"make every task an object: {each}"
         raise LibraryError(problem, where=f"{self._where}, {window.origin(0).at()}", hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:

@@ -115,18 +115,10 @@ class Cursor:
             return Damage(TOO_SHORT, at, inside=len(self.view))
         return Damage(problem, at, inside=at + int(place or 0))
 
-    def items(self, at: int) -> Iterator[int]:
-        """The offset of each item of the array that begins at `at`."""
-        for _, start in self._parts(at, b"[", b"]"):
-            yield start
-
     def fields(self, at: int) -> Iterator[tuple[str, int]]:
-        """Key and offset of the value, for each field of the object at `at`, as often as it is there."""
-        return self._parts(at, b"{", b"}")
-
-    def _parts(self, at: int, opening: bytes, closing: bytes) -> Iterator[tuple[str, int]]:
-        self.expect(at, opening)
-        at = self.skip_space(at + 1)
+        """Key and offset of each value in the object at `at`, as often as it is there; in an array without a key."""
+        opening = self.expect(at, b"{", b"[")
+        closing, at = b"}" if opening == b"{" else b"]", self.skip_space(at + 1)
         if self.byte(at) == closing:
             return
         while True:

@@ -16,6 +16,7 @@ from prealloc.library.base import refused
 from prealloc.library.rows import Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
+from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
@@ -26,6 +27,7 @@ _FAR = 200_000
 # Tasks behind this one are named by index and id alone: stepping to them would take more than a second.
 
 _HINT = "fix the file at this place, or write it again with what made it"
+_OBJECT = "{'value': task}"
 _TRUNCATED = "the file is truncated: copy or download it again"
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 
@@ -43,14 +45,13 @@ class Origin(NamedTuple):
         return "" if self.line is None else f"byte {self.byte + offset}, line {self.line() + lines + 1}"
 
 
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
-    def __init__(self, fmt: Format, text: bytearray, where: str, origin: Origin | None = None) -> None:
-        self.fmt = fmt
-        self.text = text
-        self.where = where
-        self.origin = origin or Origin()
+    fmt: Format
+    text: bytearray
+    where: str
+    origin: Origin = Origin()
 
     def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
@@ -58,10 +59,11 @@ class Diagnosis:
         index, start = -1, None
         cursor = Cursor(self.text)
         try:
-            for index, start in enumerate(self.fmt.starts(self.text)):  # noqa: B007 -- told below
+            for index, start in enumerate(self.fmt.starts(self.text)):
                 if cursor.byte(start) != b"{":
                     cursor.after(start)
-                    raise Damage("the task is not a JSON object", start, hint="make every task an object")
+                    hint = f"make every task an object{'' if index else f': {self._rewritten(_OBJECT)}'}"
+                    raise Damage("the task is not a JSON object", start, hint=hint)
                 cursor.check(start, decoder)
         except Damage as damage:
             return self.of_damage(damage, index if start is not None else None, start)
@@ -90,8 +92,7 @@ class Diagnosis:
         starts = list(self._starts())
         task = self._task(len(starts) - 1, starts[-1]) if starts else ""
         where = ", ".join(filter(None, [self.where, task, place.at()]))
-        hint = "save the file as UTF-8, or fix that byte"
-        return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
+        return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))
 
     def of_names(self, rows: Sequence[Row]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
@@ -109,8 +110,21 @@ class Diagnosis:
                 problem = f"the task's {what} holds a zero character: {shown(value)}"
             else:
                 problem = f"the task's {what} is empty"
-            return LibraryError(problem, where=self._at_task(index), hint=_NAMES)
+            hint = _NAMES
+            if what == "type" and value is None:
+                name = "type" if row.task_type is UNSET else "task_type"
+                filled = self._rewritten(f"{{**task, {name!r}: task.get({name!r}) or 'none'}}")
+                hint = f"{_NAMES}; with 'none' for null: {filled}"
+            return LibraryError(problem, where=self._at_task(index), hint=hint)
         raise AssertionError("every name is fine")
+
+    def _rewritten(self, task: str) -> str:
+        """A command that makes of each task what a Python expression says."""
+        if self.fmt.lead:
+            return rewrite_json(self.where, f"[{task} for task in (d if isinstance(d, list) else d['tasks'])]")
+        return rewrite(
+            self.where, python(f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]")
+        )
 
     def of_key_twice(self, index: int, key: str) -> LibraryError:
         """The error of a task that has the same key twice."""

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
-from prealloc.library.rows import has, workflow_of
+from prealloc.library.rows import NOTHING, has, workflow_of
 from prealloc.library.text.cursor import Cursor
 from prealloc.library.unpack import PACKED_NAME
 
@@ -43,7 +43,11 @@ def _starts_in_lines(text: bytearray) -> Iterator[int]:
         at = cursor.after(at)
 
 
-ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), lambda text: Cursor(text).items(0))  # type: ignore[valid-type]
+def _starts_in_array(text: bytearray) -> Iterator[int]:
+    return (start for _, start in Cursor(text).fields(0))
+
+
+ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), _starts_in_array)  # type: ignore[valid-type]
 """`[...]`, with no space around it."""
 
 OBJECTS = Format(0, lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)
@@ -51,9 +55,9 @@ OBJECTS = Format(0, lambda text, row: msgspec.json.Decoder(row).decode_lines(tex
 
 
 class _FirstLine(msgspec.Struct):
-    tasks: Raw | msgspec.UnsetType = UNSET
-    id: Raw | msgspec.UnsetType = UNSET
-    instance_id: Raw | msgspec.UnsetType = UNSET
+    tasks: Raw = NOTHING
+    id: Raw = NOTHING
+    instance_id: Raw = NOTHING
 
 
 def is_lines(text: bytearray, name: str) -> bool:
@@ -73,8 +77,8 @@ def is_lines(text: bytearray, name: str) -> bool:
             first = msgspec.json.decode(view[at:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return by_name  # {"tasks": [ in the first line, the tasks in others
-    has_id = first.id is not UNSET or first.instance_id is not UNSET
-    if first.tasks is UNSET:
+    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if has(id))
+    if not has(first.tasks):
         return has_id or more or by_name  # else it is one line by itself: a document
     # A task may well have a field "tasks"; then it has an id too.
     return (has_id and (more or by_name)) or (more and by_name)

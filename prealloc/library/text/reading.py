@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Generic, Protocol, TypeVar
@@ -38,29 +37,33 @@ class Taker(Protocol):
 T = TypeVar("T", bound=Taker)
 
 
-class Reading(ABC, Generic[T]):
-    """What is read of a library."""
+class Reading(Generic[T]):
+    """What is read of a library, of tasks that are spelled as ours are."""
 
-    shape: type
-    """What its tasks are decoded as."""
-    taker: T
-    """Has taken the tasks by the names that were chosen."""
     info: LibraryInfo
     naming: Naming | None = None
-    """How the tasks are named; None in a library that is spelled as ours are."""
+    """How the tasks are named; None where they are spelled as ours are."""
 
-    def __init__(self, keep: tuple[str, ...]) -> None:
-        self._keep = keep
+    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...]) -> None:
+        self.shape: type = row_type(keep)
+        """What the tasks are decoded as."""
+        self.taker = new_taker()
+        """Has taken the tasks by the names that were chosen."""
         self.counts = Counts(0, 0, 0)
         self.kept: set[str] = set()
         """The fields to keep that any task has."""
+        self._keep = keep
 
-    @abstractmethod
-    def take(self, batch: Batch) -> None: ...
+    def take(self, batch: Batch) -> None:
+        ids, types = batch.names(self._keep)
+        self.counts.add(batch.rows)
+        unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
+        self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
+        self.taker.add(ids, types, batch)
 
-    @abstractmethod
     def choose(self) -> bool:
         """At the end: sets `taker` and `naming`. False: no taker has these names. Raises LibraryError if names lack."""
+        return True
 
 
 def read_tasks(
@@ -89,7 +92,7 @@ def read_tasks(
     def shape(first: Batch) -> type:
         nonlocal reading
         if _is_ours(first, fields):
-            reading = _Ours(new_taker, keep)
+            reading = Reading(new_taker, keep)
         else:
             names = Names(fields, fields_of(first.first()), source.where, naming)
             reading = _Named(new_taker, keep, names, guess=not source.once)
@@ -114,57 +117,19 @@ def _is_ours(first: Batch, fields: Fields) -> bool:
     return fields == COMMON and first.key is None and is_ours(first.first())
 
 
-def naming_of(source: Source, fields: Fields, progress: Progress | None = None) -> Naming | None:
-    """How the tasks of a library are named. Holds none of them. Raises LibraryError.
-
-    None if the first is spelled as ours are: then the others are not read.
-    """
+def begins_as_ours(source: Source, fields: Fields) -> bool:
+    """Whether tasks are spelled as ours are, by the first of them. Raises LibraryError."""
     with contextlib.closing(batches(source, lambda first: Raw, lambda piece: None)) as found:
         first = next(found, None)
-    if first is None or _is_ours(first, fields):
-        return None
-    return read_tasks(source, _Nobody, fields=fields, progress=progress).naming
-
-
-class _Nobody:
-    """Takes nothing of the tasks."""
-
-    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        pass
-
-    def finish(self, where: str) -> None:
-        pass
-
-    def of_each_type(self) -> Mapping[str, int]:
-        return {}
-
-
-class _Ours(Reading[T]):
-    """Reads tasks that are spelled as ours are."""
-
-    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...]) -> None:
-        super().__init__(keep)
-        self.shape = row_type(keep)
-        self.taker = new_taker()
-
-    def take(self, batch: Batch) -> None:
-        ids, types = batch.names(self._keep)
-        self.counts.add(batch.rows)
-        unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
-        self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
-        self.taker.add(ids, types, batch)
-
-    def choose(self) -> bool:
-        return True
+    return first is None or _is_ours(first, fields)
 
 
 class _Named(Reading[T]):
     """Reads tasks by every pair of columns that may name them, or by the best that the first batch shows."""
 
-    shape = dict[str, Raw]
-
     def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names, *, guess: bool) -> None:
-        super().__init__(keep)
+        super().__init__(new_taker, keep)
+        self.shape = dict[str, Raw]
         self._names = names
         self._guess = guess
         self._new_taker = new_taker

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.text.refuse import refuse_binary
+from prealloc.library.text.refuse import HEAD, not_utf8, refuse_binary, rewrite_table
 
 _LONGEST_CELL = 2**31 - 1
 """The csv module allows 128 KB by default."""
@@ -31,14 +31,14 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
     first = next(pieces, b"")
-    refuse_binary(first[:16], where)
+    refuse_binary(first[:HEAD], where)
     before = csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(_lines(itertools.chain([first], pieces)), delimiter=delimiter, strict=True)
     try:
         names = next(rows, [])
         if len(names) == 1 and ";" in names[0] and delimiter == ",":
-            problem, hint = "its cells are separated by ';'", "separate them by commas, or by tabs in a .tsv file"
-            raise LibraryError(problem, where=where, hint=hint)
+            hint = f"separate them by commas, or write JSON lines: {rewrite_table(where, 'delimiter=chr(59)')}"
+            raise LibraryError("its cells are separated by ';'", where=where, hint=hint)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
@@ -49,9 +49,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
                 problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
                 raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
             yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise LibraryError(f"the table is not UTF-8: {error}", where=where, hint=not_utf8(where)) from None
+    except csv.Error as error:
+        how = f"delimiter=chr({ord(delimiter)}), quoting=csv.QUOTE_NONE"
+        hint = f"{_HINT}; if its quotes are plain text: {rewrite_table(where, how)}"
         raise LibraryError(
-            f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=_HINT
+            f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=hint
         ) from None
     finally:
         csv.field_size_limit(before)

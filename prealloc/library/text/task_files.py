@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,12 +25,19 @@ _ENDINGS = (".json", *_YAML)
 
 
 def task_files(folder: Path) -> Source | None:
-    """The tasks in a folder and in those below; None unless the first file holds one task. Raises LibraryError."""
+    """The tasks in a folder and in those below; None unless the first file holds one task. Raises LibraryError.
+
+    Where the highest files are all called alike, as in a folder per task, only files of that name count.
+    """
     try:
         named = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS)
         files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
     except OSError:
         return None  # choosing in it tells
+    highest = min((len(file.parts) for file in files), default=0)
+    names = [file.name for file in files if len(file.parts) == highest]
+    if len(names) > 1 == len(set(names)):
+        files = [file for file in files if file.name == names[0]]
     if not files or not _may_be_task(files[0]):
         return None
 
@@ -81,7 +89,8 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and the other files hold one task each"
-        raise LibraryError(problem, where=str(file), hint="move it away, or give the library's file") from None
+        away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
+        raise LibraryError(problem, where=str(file), hint=f"move it away: {away}; or give the library's file") from None
     return fields
 
 

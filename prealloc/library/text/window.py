@@ -8,10 +8,10 @@ from functools import partial
 
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.text.diagnose import Origin
+from prealloc.library.text.refuse import HEAD
 from prealloc.library.text.sources import Source
 
 SPACE = b" \t\n\r"
-HEAD = 16
 
 
 class Window(Cursor):

@@ -105,7 +105,7 @@ def _variables(report: RunReport) -> set[str]:
     """The environment variables that hold keys of this run."""
     settings = {id(member.unit.settings): member.unit.settings for member in report.members}
     named = {name for each in settings.values() for name in named_variables(each)}
-    return named | {lane.key_env for source in report.sources for lane in source.lanes if lane.key_env is not None}
+    return named | {lane.key_env for source in report.sources for lane in source.plan.spec.lanes if lane.key_env}
 
 
 def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
 
 
 def _span(report: RunReport) -> str:
-    starts = [each.started_at for source in report.sources for each in source.attempts]
+    starts = [each.attempt.started_at for source in report.sources for each in source.attempts]
     if not starts or report.as_of is None:
         return human.NOTHING
     return human.duration(report.as_of - min(starts))
@@ -211,10 +211,10 @@ def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
         # A shard whose lane has stopped goes on on another: it has a row on each.
         bars: dict[tuple[str, str], list[timeline.Bar]] = {}
         for each in source.attempts:
-            kind = "again" if each.again or each.late else str(each.attempt.status)
+            kind = "again" if each.attempt.again or each.attempt.late else str(each.attempt.status)
             shard = each.attempt.shard
             lane = each.attempt.lane or source.shards[shard] or ""
-            bars.setdefault((lane, shard), []).append(timeline.Bar(each.started_at, each.ended_at, kind))
+            bars.setdefault((lane, shard), []).append(timeline.Bar(each.attempt.started_at, each.ended_at, kind))
         prefix = f"{say.text(source.folder)} " if several else ""
         places = {shard: place for place, shard in enumerate(source.shards)}
         for lane, shard in sorted(bars, key=lambda key: (key[0], places[key[1]])):
@@ -255,7 +255,7 @@ def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
     tracks, table = [], []
     several = len(report.sources) > 1
     for source in report.sources:
-        for lane in source.lanes:
+        for lane in source.plan.spec.lanes:
             notes = [note for note in source.lane_notes if note.lane == lane.name]
             figures = [(each, each.lanes[lane.name]) for each in source.samples if lane.name in each.lanes]
             if not notes and not figures:
@@ -283,7 +283,7 @@ def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
             )
     if not tracks:
         return None
-    spans = [(each.started_at, each.ended_at) for source in report.sources for each in source.attempts]
+    spans = [(each.attempt.started_at, each.ended_at) for source in report.sources for each in source.attempts]
     description = "; ".join(f"{track.name}: {track.said}" for track in tracks[:20])
     return {"picture": lanes.lanes(tracks, spans, description), "rows": table}
 

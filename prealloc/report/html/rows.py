@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
-from prealloc.model.plan import LibraryInfo
 from prealloc.report import human
 from prealloc.report.compare_view import heading, notes, p_value, points, row_name, verdict
 from prealloc.report.html.pictures.forest import Line
@@ -191,33 +190,30 @@ def _failures(report: RunReport, place: int, each: Cluster, say: Say, row_of: Ma
 
 def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
     """Where the numbers of a run come from. Of a library its name and digest, not its place; of a lane no key."""
+    file = source.file
+    options = [f"{name} {say.value(value)}" for name, value in source.options.items()]
     facts = [
-        ("plan", source.plan),
-        ("seed", f"{source.seed}, ranking {source.ranking}"),
-        *(("library", _library(each)) for each in source.libraries),
-        ("worker", say.text(source.worker)),
-        ("engine", source.engine),
-        ("started", source.created_at),
+        ("plan", source.plan.id),
+        ("seed", f"{source.plan.seed}, ranking {source.plan.ranking}"),
+        *(
+            ("library", f"{each.name}, {human.count(each.tasks, 'task')}, sha256 {each.sha256}")
+            for each in source.plan.libraries
+        ),
+        ("worker", say.text(file.worker)),
+        ("engine", file.engine),
+        ("started", file.created_at),
         ("sessions", f"{len(source.sessions):,}"),
-        ("made by", f"prealloc {source.prealloc}, Python {source.python}, {source.platform}"),
-        ("options", _options(source.options, say) or "the defaults"),
+        ("made by", f"prealloc {file.prealloc}, Python {file.python}, {file.platform}"),
+        ("options", ", ".join(options) or "the defaults"),
     ]
-    if source.made_with is not None:
-        facts += [("code", source.made_with.code), ("host", say.text(source.made_with.host))]
-        facts.append(("packages", say.text(source.made_with.packages)))
-    if source.lanes:
-        facts.append(("lanes", "; ".join(_lane(lane) for lane in source.lanes)))
+    if file.made_with is not None:
+        facts += [("code", file.made_with.code), ("host", say.text(file.made_with.host))]
+        facts.append(("packages", say.text(file.made_with.packages)))
+    if lanes := source.plan.spec.lanes:
+        facts.append(("lanes", "; ".join(_lane(lane) for lane in lanes)))
     if source.running:
         facts.append(("state", "it was running when this page was made"))
     return facts + [("warning", warning) for warning in source.warnings]
-
-
-def _library(library: LibraryInfo) -> str:
-    return f"{library.name}, {human.count(library.tasks, 'task')}, sha256 {library.sha256}"
-
-
-def _options(options: Mapping[str, Any], say: Say) -> str:
-    return ", ".join(f"{name} {say.value(value)}" for name, value in options.items())
 
 
 def _lane(lane: Lane) -> str:

@@ -21,21 +21,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from prealloc.engines.hosts.providers import messages
 from prealloc.engines.hosts.providers.base import Provider, ProviderBusy, ProviderError, provider_class
-from prealloc.engines.hosts.providers.messages import (
-    Begin,
-    Busy,
-    Close,
-    FromProvider,
-    Gone,
-    ProviderLost,
-    Ready,
-    Start,
-    Started,
-    Stop,
-    ToProvider,
-    Unfit,
-)
 from prealloc.errors import OptionsError
 from prealloc.processes.parent import adopt_orphans
 from prealloc.processes.signals import leave_to_master
@@ -54,12 +41,12 @@ def main() -> None:
     lines, told = _own_descriptors()
     leave_to_master()
     adopt_orphans()
-    asked: queue.SimpleQueue[ToProvider | None] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[messages.ToProvider | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines, asked), daemon=True).start()
     begin = asked.get()
-    if isinstance(begin, Begin) and (provider := _made(begin, told)) is not None:
+    if isinstance(begin, messages.Begin) and (provider := _made(begin, told)) is not None:
         leave_to_master()  # again: an engine's package may have its own way with signals
-        _tell(told, Ready(_settings(provider) if begin.look else ()))
+        _tell(told, messages.Ready(_settings(provider) if begin.look else ()))
         _serve(provider, asked, told)
     end_all_below()  # an executor's workers, and hosts that are processes of this machine
     os._exit(0)  # whatever threads the engine's package has
@@ -76,12 +63,12 @@ def _own_descriptors() -> tuple[BinaryIO, BinaryIO]:
     return lines, told
 
 
-def _read(lines: BinaryIO, asked: queue.SimpleQueue[ToProvider | None]) -> None:
+def _read(lines: BinaryIO, asked: queue.SimpleQueue[messages.ToProvider | None]) -> None:
     """Takes lines in as they come, so that the master's end never fills while the engine is slow."""
-    decoder: msgspec.json.Decoder[ToProvider] = msgspec.json.Decoder(ToProvider)
+    decoder: msgspec.json.Decoder[messages.ToProvider] = msgspec.json.Decoder(messages.ToProvider)
     for line in lines:
         message = decoder.decode(line)
-        if isinstance(message, Close):
+        if isinstance(message, messages.Close):
             # The kernel keeps this deadline: the engine's package may hang.
             signal.alarm(CLOSE_ASKED_S)
             asked.put(None)
@@ -91,18 +78,18 @@ def _read(lines: BinaryIO, asked: queue.SimpleQueue[ToProvider | None]) -> None:
     asked.put(None)
 
 
-def _made(begin: Begin, told: BinaryIO) -> Provider | None:
+def _made(begin: messages.Begin, told: BinaryIO) -> Provider | None:
     try:
         found = provider_class(begin.provider)
         return found(begin.options)  # type: ignore[call-arg]  # a protocol says nothing of how it is made
     except OptionsError as error:
-        _tell(told, Unfit("its options", error.mistakes))
+        _tell(told, messages.Unfit("its options", error.mistakes))
     except ImportError as error:
         problem = f"its package cannot be imported ({error})"
         fix = f"pip install 'prealloc[{found.extra}]'" if found.extra else "see its message"
-        _tell(told, Unfit(problem, [("‹engine›", f"{begin.provider}: {problem}", fix)]))
+        _tell(told, messages.Unfit(problem, [("‹engine›", f"{begin.provider}: {problem}", fix)]))
     except ProviderError as error:
-        _tell(told, Unfit(str(error)))
+        _tell(told, messages.Unfit(str(error)))
     return None
 
 
@@ -113,7 +100,7 @@ def _settings(provider: Provider) -> Sequence[tuple[str, str]]:
         return [(str(error), "see that the engine answers here")]
 
 
-def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told: BinaryIO) -> None:
+def _serve(provider: Provider, asked: queue.SimpleQueue[messages.ToProvider | None], told: BinaryIO) -> None:
     starts = Starts(provider, told)
     look_at = time.monotonic()
     lost = False
@@ -127,11 +114,11 @@ def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told
             look_at = time.monotonic() + provider.poll_s
             try:
                 for name, reason in provider.gone():
-                    _tell(told, Gone(name, reason))
+                    _tell(told, messages.Gone(name, reason))
                 lost = False
             except ProviderError as error:
                 if not lost:
-                    kind = Busy if isinstance(error, ProviderBusy) else ProviderLost
+                    kind = messages.Busy if isinstance(error, ProviderBusy) else messages.ProviderLost
                     _tell(told, kind(str(error)))
                 lost = True
             continue
@@ -139,9 +126,9 @@ def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told
             with contextlib.suppress(ProviderError):
                 provider.close()
             return
-        if isinstance(message, Start):
+        if isinstance(message, messages.Start):
             starts.ask(message)
-        elif isinstance(message, Stop) and not starts.take_back(message.name):
+        elif isinstance(message, messages.Stop) and not starts.take_back(message.name):
             with contextlib.suppress(ProviderError):  # it is a wish, and a host that nobody stops ends with its lease
                 provider.stop(message.name)
 
@@ -153,7 +140,7 @@ class Starts:
         self._provider = provider
         self._told = told
         self._now = now
-        self._waiting: deque[Start] = deque()
+        self._waiting: deque[messages.Start] = deque()
         self._not_before = -math.inf
         self._busy_since: float | None = None
 
@@ -162,7 +149,7 @@ class Starts:
         """When `go_on` has something to do."""
         return self._not_before if self._waiting else math.inf
 
-    def ask(self, start: Start) -> None:
+    def ask(self, start: messages.Start) -> None:
         self._waiting.append(start)
 
     def take_back(self, name: str) -> bool:
@@ -177,18 +164,18 @@ class Starts:
             return
         start = self._waiting[0]
         try:
-            answer: FromProvider = Started(start.name, self._provider.start(start.name, start.spec))
+            answer: messages.FromProvider = messages.Started(start.name, self._provider.start(start.name, start.spec))
         except ProviderBusy as error:
             now = self._now()
             if self._busy_since is None:
                 self._busy_since = now
-                _tell(self._told, Busy(str(error)))
+                _tell(self._told, messages.Busy(str(error)))
             if now - self._busy_since < BUSY_S:
                 self._not_before = now + BUSY_AGAIN_S
                 return
-            answer = Gone(start.name, str(error), refused=True)
+            answer = messages.Gone(start.name, str(error), refused=True)
         except ProviderError as error:
-            answer = Gone(start.name, str(error), refused=True)
+            answer = messages.Gone(start.name, str(error), refused=True)
         else:
             self._busy_since = None
         self._waiting.popleft()
@@ -197,7 +184,7 @@ class Starts:
         _tell(self._told, answer)
 
 
-def _tell(told: BinaryIO, message: FromProvider) -> None:
+def _tell(told: BinaryIO, message: messages.FromProvider) -> None:
     with contextlib.suppress(OSError):  # the master is gone: the end of its lines says so
         told.write(msgspec.json.encode(message) + b"\n")
         told.flush()

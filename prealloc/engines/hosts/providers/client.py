@@ -12,19 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from prealloc.engines.hosts.providers import messages
 from prealloc.engines.hosts.providers.base import check_options
-from prealloc.engines.hosts.providers.messages import (
-    Begin,
-    Close,
-    FromProvider,
-    News,
-    ProviderLost,
-    Ready,
-    Start,
-    Stop,
-    ToProvider,
-    Unfit,
-)
 from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, Mistake, OptionsError
 from prealloc.files.atomic import must_write
@@ -56,7 +45,7 @@ class ProviderProcess:
         self._name = provider
         self.settings: Sequence[tuple[str, str]] = ()
         """Of the engine, for `look`: what is set, and what to do about it or nothing."""
-        self._decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
+        self._decoder: msgspec.json.Decoder[messages.FromProvider] = msgspec.json.Decoder(messages.FromProvider)
         self._heard = b""
         self._to_say = b""
         self._lost = False
@@ -76,21 +65,21 @@ class ProviderProcess:
         for end in (self._input, self._told):
             os.set_blocking(end, False)
             forks.keep_from(end)
-        self._say(Begin(provider, dict(options), look))
+        self._say(messages.Begin(provider, dict(options), look))
 
     def start(self, name: str, spec: bytes) -> None:
         """Asks for one host. Started or Gone comes for it."""
-        self._say(Start(name, spec))
+        self._say(messages.Start(name, spec))
 
     def stop(self, name: str) -> None:
         """Asks the engine to end a host. Gone comes, or never: it is a wish."""
-        self._say(Stop(name))
+        self._say(messages.Stop(name))
 
-    def news(self) -> Sequence[News]:
+    def news(self) -> Sequence[messages.News]:
         """What was told since the last call. Never waits. After a ProviderLost there may be more, or nothing."""
         self._go_on_saying()
         self._throw_away_prints()
-        return [message for message in self._receive() if isinstance(message, News)]
+        return [message for message in self._receive() if isinstance(message, messages.News)]
 
     def fileno(self) -> int:
         """Readable when there is news. For good once the process has ended: ask `alive` then."""
@@ -114,7 +103,7 @@ class ProviderProcess:
         if not self._ready:  # it has started nothing yet, and the engine's package may take its time
             self._end()
             return
-        self._say(Close())
+        self._say(messages.Close())
         end = time.monotonic() + _CLOSE_S
         while self._to_say and not self._lost and time.monotonic() < end:
             self._wait(0.1)
@@ -132,13 +121,11 @@ class ProviderProcess:
         end = time.monotonic() + START_S
         while not self._ready:
             for message in self._receive():
-                if isinstance(message, Unfit) and message.mistakes:
+                if isinstance(message, messages.Unfit) and message.mistakes:
                     raise OptionsError([Mistake(*each) for each in message.mistakes])
-                if isinstance(message, Unfit | ProviderLost):
-                    reason = message.problem if isinstance(message, Unfit) else message.reason
-                    raise EngineError(
-                        f"{self._name}: {reason}", hint=f"`prealloc doctor --engine {self._name}` tells more"
-                    )
+                if isinstance(message, messages.Unfit | messages.ProviderLost):
+                    hint = f"`prealloc doctor --engine {self._name}` tells more"
+                    raise EngineError(f"{self._name}: {message.reason}", hint=hint)
             if time.monotonic() > end:
                 printed = last_lines(self._printed())
                 raise EngineError(f"{self._name} was not reached within {START_S:g} s{printed}")
@@ -153,7 +140,7 @@ class ProviderProcess:
             poll.register(self._input, select.POLLOUT)
         poll.poll(max(0.0, most_s) * 1000)
 
-    def _say(self, message: ToProvider) -> None:
+    def _say(self, message: messages.ToProvider) -> None:
         self._to_say += msgspec.json.encode(message) + b"\n"
         self._go_on_saying()
 
@@ -167,7 +154,7 @@ class ProviderProcess:
         except OSError:  # it has ended: `news` says so
             self._to_say = b""
 
-    def _receive(self) -> list[FromProvider]:
+    def _receive(self) -> list[messages.FromProvider]:
         if self._lost:
             return []
         ended = False
@@ -178,20 +165,20 @@ class ProviderProcess:
         except BlockingIOError:
             pass
         *lines, self._heard = self._heard.split(b"\n")
-        found: list[FromProvider] = []
+        found: list[messages.FromProvider] = []
         try:
             found += [heard(self._decoder, line) for line in lines]
             for message in found:
-                if isinstance(message, Ready):
+                if isinstance(message, messages.Ready):
                     self._ready, self.settings = True, message.settings
         except Unreadable as error:
             self._process.kill()
             self._lost = True
-            found.append(ProviderLost(f"its process said what cannot be read: {error}"))
+            found.append(messages.ProviderLost(f"its process said what cannot be read: {error}"))
             return found
         if ended:
             self._lost = True
-            found.append(ProviderLost(self._how_it_ended()))
+            found.append(messages.ProviderLost(self._how_it_ended()))
         return found
 
     def _how_it_ended(self) -> str:

@@ -10,13 +10,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from prealloc.engines.hosts.providers.base import (
-    PYTHON,
-    PYTHON_HELP,
-    ProviderError,
-    amounts,
-    host_argv,
-)
+from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, amounts, host_argv
 from prealloc.engines.hosts.providers.calls import how_a_call_ended, in_its_words
 
 _CONNECT_S = 15

@@ -50,7 +50,7 @@ class Ready(Message, frozen=True):
 class Unfit(Message, frozen=True):
     """It cannot be made."""
 
-    problem: str
+    reason: str
     mistakes: Sequence[tuple[str, str, str]] = ()
     """Of the options, if it is them: where, what, how to fix it."""
 

@@ -103,7 +103,7 @@ class SlurmProvider:
 
     def start(self, name: str, spec: bytes) -> str:
         join = self._folder / f"{name}.join"
-        output = self._output(name)
+        output = str(self._output(name)).replace("%", "%%")  # Slurm replaces what begins with %
         try:
             descriptor = os.open(join, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
@@ -112,7 +112,7 @@ class SlurmProvider:
             raise ProviderError(f"{join} cannot be written: {error.strerror}") from None
         # exec: Slurm's signals are then the host's.
         script = f"#!/bin/sh\nexec {shlex.join(host_argv(self._options, join))}\n"
-        said = self._call([*self._sbatch(), f"--job-name={name}", f"--output={_literally(output)}"], script)
+        said = self._call([*self._sbatch(), f"--job-name={name}", f"--output={output}"], script)
         number = said.strip().split(";")[0]
         if not number.isdigit():
             raise ProviderError(f"sbatch was asked for a job's number and said {said.strip()[:200]!r}")
@@ -240,8 +240,3 @@ def _environment() -> dict[str, str]:
     found = without_keys(os.environ) | {name: os.environ[name] for name in _KEPT if name in os.environ}
     inside = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
     return {name: value for name, value in found.items() if name in _KEPT or not name.startswith(inside)}
-
-
-def _literally(path: Path) -> str:
-    """In the names of files Slurm replaces what begins with %."""
-    return str(path).replace("%", "%%")

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from prealloc.report.html import svg
+
 GAP_SHARE = 0.05
 """A pause longer than this share of the busy time is cut out."""
 GAP_PIXELS = 26.0
@@ -25,6 +27,7 @@ class Axis:
     """Places of times. `spans` are (start, end) of all that ran."""
 
     def __init__(self, spans: Iterable[tuple[float, float]], left: float, right: float) -> None:
+        self._left, self._right = left, right
         busy = _merged(spans)
         total = sum(end - start for start, end in busy) or 1.0
         joined: list[list[float]] = []
@@ -53,6 +56,15 @@ class Axis:
         piece = self.pieces[place]
         share = (at - piece.start) / (piece.end - piece.start) if piece.end > piece.start else 0.0
         return piece.left + (piece.right - piece.left) * min(1.0, max(0.0, share))
+
+    def ends(self, y: float) -> list[svg.Svg]:
+        """When it begins and ends, in words."""
+        if not self.pieces:
+            return []
+        return [
+            svg.label(self._left, y, utc(self.pieces[0].start), class_="faint"),
+            svg.label(self._right, y, utc(self.pieces[-1].end), anchor="end", class_="faint"),
+        ]
 
     @property
     def gaps(self) -> list[tuple[float, float]]:

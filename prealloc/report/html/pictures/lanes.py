@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from prealloc.report.html import svg
-from prealloc.report.html.pictures.axis import Axis, utc
+from prealloc.report.html.pictures.axis import Axis
 
 WIDTH, LEFT, RIGHT = 1080, 230, 20
 ROW, TOP, BOTTOM = 46, 8, 22
@@ -63,10 +63,7 @@ def lanes(tracks: Sequence[Track], spans: Sequence[tuple[float, float]], descrip
             x = axis.x(at)
             parts.append(svg.tag("path", d=f"M{svg.number(x - 5)} {floor - 14}l10 10m0 -10l-10 10", class_="halt"))
             parts.append(svg.label(x - 8, floor - 5, "halted", anchor="end", class_="small"))
-    if axis.pieces:
-        parts.append(svg.label(LEFT, height - 4, utc(axis.pieces[0].start), class_="faint"))
-        parts.append(svg.label(WIDTH - RIGHT, height - 4, utc(axis.pieces[-1].end), anchor="end", class_="faint"))
-    return svg.picture("lanes", "Lanes over time", description, (WIDTH, height), parts)
+    return svg.picture("lanes", "Lanes over time", description, (WIDTH, height), [*parts, *axis.ends(height - 4)])
 
 
 def _area(track: Track, axis: Axis, floor: float, scale: float) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from prealloc.report import human
 from prealloc.report.html import svg
-from prealloc.report.html.pictures.axis import Axis, utc
+from prealloc.report.html.pictures.axis import Axis
 
 WIDTH, LEFT, RIGHT = 1080, 230, 20
 ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 62
@@ -52,16 +52,10 @@ def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -
         parts, floor = _rows(rows, axis)
     marks = _marks(moments, axis, floor)
     marks += [svg.label(x, floor - 2, "≈", anchor="middle") for x, _ in axis.gaps]
-    ends = []
-    if axis.pieces:
-        first, last = axis.pieces[0].start, axis.pieces[-1].end
-        ends = [
-            svg.label(LEFT, floor + BOTTOM - 4, utc(first), class_="faint"),
-            svg.label(WIDTH - RIGHT, floor + BOTTOM - 4, utc(last), anchor="end", class_="faint"),
-        ]
-    return svg.picture(
-        "timeline", "What ran when", description, (WIDTH, floor + BOTTOM), [*_gaps(axis, floor), *marks, *parts, *ends]
-    )
+    size = {"y": TOP - 4, "width": 12, "height": floor - TOP + 4}
+    gaps = [svg.tag("rect", x=x - 6, class_="gap", **size) for x, _ in axis.gaps]
+    inside = [*gaps, *marks, *parts, *axis.ends(floor + BOTTOM - 4)]
+    return svg.picture("timeline", "What ran when", description, (WIDTH, floor + BOTTOM), inside)
 
 
 def _marks(moments: Sequence[Moment], axis: Axis, floor: int) -> list[svg.Svg]:
@@ -138,7 +132,3 @@ def _area(bars: Sequence[Bar], axis: Axis) -> tuple[list[svg.Svg], int]:
     parts.append(svg.label(LEFT - 8, floor, "0", anchor="end"))
     parts.append(svg.line(LEFT, floor, WIDTH - RIGHT, floor, "grid"))
     return parts, floor
-
-
-def _gaps(axis: Axis, floor: int) -> list[svg.Svg]:
-    return [svg.tag("rect", x=x - 6, y=TOP - 4, width=12, height=floor - TOP + 4, class_="gap") for x, _ in axis.gaps]
