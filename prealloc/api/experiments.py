@@ -149,7 +149,8 @@ def experiment_status(experiment: str | Path) -> ExperimentStatus:
         entry = counting(entries)
         cells.setdefault(msgspec.json.encode([identity.worker, identity.given]), []).append((identity, entry))
         done[entry.run_name] += entry.is_decided
-    told = _telling([units[0][0] for units in cells.values()], _factors(view))
+    factors = dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factor_values)
+    told = _telling([units[0][0] for units in cells.values()], list(factors))
     progress = [_cell(cell, units, why) for cell, units in zip(told, cells.values(), strict=True)]
     running = why.running
     wanted, decided = len(view.units), done.total()
@@ -227,10 +228,6 @@ def _telling(cells: Sequence[Identity], factors: Sequence[str]) -> list[dict[str
         | ({"worker": cell.worker} if several else {})
         for cell, each in zip(cells, values, strict=True)
     ]
-
-
-def _factors(view: View) -> list[str]:
-    return list(dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factor_values))
 
 
 def _warnings(view: View) -> list[str]:
