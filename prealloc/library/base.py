@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import FIELDS, NULL, Counts, Row, has, kept, named, row_type
+from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, Row, kept, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -216,7 +216,7 @@ class Library(ABC):
 
     def _compact(self, position: int, name: str, raw: Raw) -> bytes | None:
         """A value of a task without needless space; None if it has none. Raises LibraryError."""
-        if not has(raw):
+        if raw is NOTHING:
             return None
         try:
             return compact(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Record, Writer
-from prealloc.library.disk import Progress
+from prealloc.library.disk import Notes, Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import Naming
@@ -49,7 +49,7 @@ def convert(
     force: bool = False,
     difficulty: str | None = None,
     fields: Fields = COMMON,
-    notes: Callable[[str], None] | None = None,
+    notes: Notes | None = None,
     progress: Progress | None = None,
 ) -> Converted:
     """Writes the tasks of a library in another format, whole or not at all.
@@ -99,13 +99,7 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     return asked
 
 
-def _copy_text(
-    source: Source,
-    writer: Writer,
-    fields: Fields,
-    notes: Callable[[str], None] | None,
-    progress: Progress | None,
-) -> int:
+def _copy_text(source: Source, writer: Writer, fields: Fields, notes: Notes | None, progress: Progress | None) -> int:
     """Copies the tasks of a text in its order, and holds no more of them than their ids.
 
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
@@ -134,10 +128,12 @@ class _Copies(ColumnsBuilder):
             return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
-                text = compact(raw)
+                text = compact(raw if self._naming is None else self._naming.own(raw, id, type))
             except StrictJsonError as error:
+                if self._naming is not None:
+                    error.offset = None  # it is not that of the text as it lies there
                 raise batch.diagnosis().of_task(place, error) from None
-            self._writer.add(Record(id, type, text if self._naming is None else self._naming.own(text, id, type)))
+            self._writer.add(Record(id, type, text))
 
     def finish(self, where: str) -> None:
         refuse_duplicates_among(self.hash, self.id, where)

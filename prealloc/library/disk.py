@@ -10,10 +10,9 @@ import contextlib
 import os
 import stat
 import sys
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 
 import msgspec
 
@@ -22,6 +21,9 @@ from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
+
+Notes = Callable[[str], None]
+"""Called with sentences that a user should see."""
 
 _PIECE = 1 << 20
 _AHEAD = 3
@@ -125,30 +127,19 @@ def head_of(path: Path, size: int = 16) -> bytes:
 
 def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
     """The pieces of a file, read and hashed by a thread of its own: both leave the interpreter to others."""
-    pieces: SimpleQueue[bytes | BaseException] = SimpleQueue()
-    turns: SimpleQueue[bool] = SimpleQueue()
-    # One for each piece that is to be read; False: no more.
+    from concurrent.futures import ThreadPoolExecutor
 
-    def read() -> None:
-        at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
-        try:
-            while turns.get():
-                pieces.put(piece := os.pread(descriptor, _PIECE, at))
-                at += len(piece)
-                hashed(piece)
-        except BaseException as error:  # the reader's to raise
-            pieces.put(error)
+    at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
 
-    thread = threading.Thread(target=read, name="prealloc-read", daemon=True)
-    thread.start()
-    try:
-        for _ in range(_AHEAD):
-            turns.put(True)
-        while piece := pieces.get():
-            if isinstance(piece, BaseException):
-                raise piece
-            turns.put(True)
+    def read() -> bytes:
+        nonlocal at
+        piece = os.pread(descriptor, _PIECE, at)
+        at += len(piece)
+        hashed(piece)
+        return piece
+
+    with ThreadPoolExecutor(1, "prealloc-read") as thread:
+        ahead = deque(thread.submit(read) for _ in range(_AHEAD))
+        while piece := ahead.popleft().result():
+            ahead.append(thread.submit(read))
             yield piece
-    finally:
-        turns.put(False)
-        thread.join()

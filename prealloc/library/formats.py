@@ -28,7 +28,6 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing for JSON, which has several ways: see open.py."""
     magic: bytes = b""
     """The first bytes, for a binary format."""
-    is_folder: bool = False
     is_foreign: bool = False
     """Whether others write it too, so that its tasks may be named otherwise."""
 
@@ -86,7 +85,6 @@ FORMATS = (
         endings=("parts",),
         writer="prealloc.library.parts.library:new_parts",
         opener="prealloc.library.parts.library:PartsLibrary",
-        is_folder=True,
     ),
     LibraryFormat(
         name="parquet",
@@ -104,7 +102,7 @@ FORMATS = (
         magic=b"prealloc-pool 1\n",
     ),
 )
-PARTS = next(format for format in FORMATS if format.is_folder)
+PARTS = next(format for format in FORMATS if format.name == "parts")
 
 
 def binary_format(head: bytes) -> LibraryFormat | None:

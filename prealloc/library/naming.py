@@ -297,13 +297,10 @@ class Names:
 
     def _missing(self, id: Column | None, type: Column | None) -> LibraryError:
         problems, hints, paths = [], [], _paths(self._first)
-        for word, option, found, columns in (
-            ("id", "‹id_field›", id, self.ids),
-            ("type", "‹type_field›", type, self.types),
-        ):
+        for word, found, columns in (("id", id, self.ids), ("type", type, self.types)):
             if found is not None:
                 continue
-            asked = columns[0]
+            asked, option = columns[0], f"‹{word}_field›"
             if asked.asked:
                 name = asked.names[0]
                 problems.append(f"{option} {name}: task {asked.lacking} has {asked.problem('such field')}")

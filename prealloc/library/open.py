@@ -14,7 +14,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
-from prealloc.library.disk import Progress, head_of
+from prealloc.library.disk import Notes, Progress, head_of
 from prealloc.library.folder import choose
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
@@ -38,21 +38,14 @@ def read_library(
     keep: tuple[str, ...] = (),
     fields: Fields = COMMON,
     progress: Progress | None = None,
-    notes: Callable[[str], None] | None = None,
+    notes: Notes | None = None,
     shortlist: Callable[[], Shortlist] | None = None,
     stream: bool = False,
 ) -> Library:
     """Opens a task library, by its path or as it is in Python: who its tasks are, and any of them on demand.
 
-    A library is `{"tasks": [...], ...}`, an object with one list of objects, or one of objects by their ids, a bare
-    `[...]`, JSON lines, CSV or TSV, each also packed (.gz, .zst, .bz2, .xz), recognised by content (.csv and .tsv by
-    name, .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet;
-    what `library convert` makes: a SQLite database, a folder of parts, a pool;
-    in Python an iterable of mappings or a frame.
-
-    A task is an object with `id` or `instance_id`, `task_type` or `type` (of two, the first that can be one wins), and
-    a `workflow` that may be any JSON value, null or missing. `fields` says where else they are; without it, common
-    names are tried.
+    docs/reference/libraries.md lists what is a library. `fields` says where the ids, types and workflows of its tasks
+    are; without it, common names are tried.
 
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
@@ -131,20 +124,17 @@ def _find(library: Any, difficulty: str | None, needed: frozenset[str] = frozens
 
 
 def _refuse_address(path: str) -> None:
-    found = re.match(r"(hf|https?|s3|gs)://?(.*)", path)  # a Path has made one of two slashes
+    found = re.match(r"(hf|https?|s3|gs)://?((?:datasets/)?([^/]*/[^/]*)/?(.*))", path)
     if found is None:
         return
-    path = f"{found[1]}://{found[2]}"
-    name = re.sub(r"^(datasets/|huggingface\.co/datasets/)", "", found[2])
-    fetch = f"curl -LO {path}"
-    if found[1] == "hf":
-        repo, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
-        fetch = " ".join(filter(None, ["hf download", repo, inside, "--repo-type dataset --local-dir ."]))
-    elif found[1] in ("s3", "gs"):
-        fetch = f"{'aws s3 cp' if found[1] == 's3' else 'gcloud storage cp'} {path} ."
-    raise LibraryError(
-        "this is an address, and a library is a file here", where=path, hint=f"fetch it, and give the file: {fetch}"
-    )
+    path = f"{found[1]}://{found[2]}"  # a Path has made one of two slashes
+    commands = {
+        "hf": " ".join(filter(None, ["hf download", found[3], found[4], "--repo-type dataset --local-dir ."])),
+        "s3": f"aws s3 cp {path} .",
+        "gs": f"gcloud storage cp {path} .",
+    }
+    hint = f"fetch it, and give the file: {commands.get(found[1], f'curl -LO {path}')}"
+    raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
 def text_source(library: Any, difficulty: str | None) -> Source | None:
@@ -155,14 +145,12 @@ def text_source(library: Any, difficulty: str | None) -> Source | None:
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
     """Whether there is a library of parts: a folder, and yet one library."""
-    if not os.path.isdir(path):
-        return False
     from prealloc.library.parts.index import is_ours
 
-    return is_ours(Path(path))
+    return os.path.isdir(path) and is_ours(Path(path))
 
 
-def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Callable[[str], None]) -> Library | None:
+def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -> Library | None:
     """A file by its index; None where there is none that fits, or no file that can be read: reading it tells why."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
         return None

@@ -76,11 +76,6 @@ def is_name(value: Any) -> bool:
     return type(value) is str and value != "" and "\0" not in value
 
 
-def has(raw: Raw) -> bool:
-    """Whether the task has this field at all."""
-    return raw is not NOTHING
-
-
 class Counts(msgspec.Struct, forbid_unknown_fields=True):
     """Of some tasks: how many, how many without a workflow (or null), how many with two ids that differ."""
 

@@ -166,9 +166,8 @@ def _sizes(found: Sequence[int]) -> Sizes | None:
 
 def _trial(library: Library, reads: int, cache_bytes: int | None, seed: int) -> Trial:
     cache = TaskCache(DEFAULT_BYTES if cache_bytes is None else cache_bytes)
-    count = library.info.tasks
+    count, began = library.info.tasks, time.perf_counter()
     favourites = max(1, count // 10)
-    began = time.perf_counter()
     for number in range(reads):
         value = stable_hash(f"{seed},{number}")
         cache.get((value >> 1) % (favourites if value & 1 else count), library.task)

@@ -118,14 +118,13 @@ class DatabaseLibrary(Library):
                 ).fetchone()
                 if row is None:
                     raise FORMAT.damaged("the task's text is missing", self._place(position))
-                yield self._proved(position, *row)
+                yield self._proved(position, row)
 
-    def _proved(
-        self, position: int, workflow: object, workflow_bytes: object, fields: object, fields_bytes: object
-    ) -> bytes:
+    def _proved(self, position: int, row: tuple[object, ...]) -> bytes:
+        workflow, workflow_bytes, fields, fields_bytes = row
         try:
-            flow = None if workflow is None and workflow_bytes is None else _unpacked(workflow, workflow_bytes)
-            rest = _unpacked(fields, fields_bytes)
+            flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
+            rest = unpack(fields, fields_bytes)
         except CannotUnpack as error:
             raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
         start = position * DIGEST_BYTES
@@ -147,9 +146,3 @@ def _pairs(
             fingerprint.add(id, type, proof)
         digests += proof
         yield id, type
-
-
-def _unpacked(blob: object, size: object) -> bytes:
-    if not isinstance(blob, bytes) or not isinstance(size, int):
-        raise CannotUnpack("it is not a blob with a size")
-    return unpack(blob, size)

@@ -18,8 +18,10 @@ def pack(text: bytes) -> bytes:
     return packed if len(packed) < len(text) else text
 
 
-def unpack(blob: bytes, size: int) -> bytes:
+def unpack(blob: object, size: object) -> bytes:
     """The text of `size` bytes in the blob. Raises CannotUnpack. Never makes more than `size` + 1 bytes."""
+    if not isinstance(blob, bytes) or not isinstance(size, int):
+        raise CannotUnpack("it is not a blob with a size")
     if len(blob) == size:
         return blob
     if not len(blob) < size <= MOST_BYTES:

@@ -46,9 +46,6 @@ VIEW = (
 )
 
 _MOST_META = 100
-_FULL = frozenset({sqlite3.SQLITE_FULL})
-_BROKEN = frozenset({sqlite3.SQLITE_IOERR})
-_TOO_LARGE = frozenset({sqlite3.SQLITE_TOOBIG})
 
 
 @contextlib.contextmanager
@@ -89,9 +86,9 @@ def writing_to(out: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OverflowError) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _FULL | _BROKEN:
-            raise OSError(errno.ENOSPC if code in _FULL else errno.EIO, str(error)) from error
-        if code in _TOO_LARGE or isinstance(error, OverflowError | sqlite3.DataError):
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise OSError(errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO, str(error)) from error
+        if code == sqlite3.SQLITE_TOOBIG or isinstance(error, OverflowError | sqlite3.DataError):
             raise LibraryError(
                 "a task is too large for SQLite, which ends at a billion bytes",
                 where=str(out),

@@ -18,6 +18,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
+from prealloc.library.base import info_of
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
@@ -57,8 +58,9 @@ class TaskIndex(PackedLibrary):
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
         self._fields = indexed.fields
-        fields = indexed.fields or COMMON
-        super().__init__(columns, library, size=indexed.bytes, sha256=indexed.sha256, keep=keep, fields=fields)
+        types, fields = columns.of_each_type(), indexed.fields or COMMON
+        info = info_of(library, size=indexed.bytes, sha256=indexed.sha256, types=types, fields=fields)
+        super().__init__(columns, library, info, keep)
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 
@@ -101,7 +103,7 @@ class TaskIndex(PackedLibrary):
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
-            self.refuse_out_of_range(position)
+            self.refuse_unusable()
             start, length, _ = self.columns.place(position)
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):

@@ -11,10 +11,10 @@ from typing import Self
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library, info_of
+from prealloc.library.base import Library
 from prealloc.library.packed.table import Columns
 from prealloc.library.rows import checked_keep
-from prealloc.model.fields import COMMON, Fields
+from prealloc.model.plan import LibraryInfo
 from prealloc.model.task_hash import stable_hash
 
 
@@ -24,18 +24,8 @@ class PackedLibrary(Library):
     _descriptor: int = -1
     """Of the file with the tasks' texts."""
 
-    def __init__(
-        self,
-        columns: Columns,
-        path: Path,
-        *,
-        size: int,
-        sha256: str,
-        keep: tuple[str, ...],
-        fields: Fields = COMMON,
-    ) -> None:
+    def __init__(self, columns: Columns, path: Path, info: LibraryInfo, keep: tuple[str, ...]) -> None:
         keep = checked_keep(keep)
-        info = info_of(path, size=size, sha256=sha256, types=columns.of_each_type(), fields=fields)
         super().__init__(info, columns.ids(), columns.types(), columns.counts, keep)
         self.columns = columns
         self.path = path
@@ -76,12 +66,6 @@ class PackedLibrary(Library):
             self._of_type[type] = self.columns.of_type(type)
         among = range(len(self)) if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
-
-    def refuse_out_of_range(self, position: int) -> None:
-        """Raises IndexError for a position that there is not."""
-        self.refuse_unusable()
-        if not 0 <= position < len(self):
-            raise IndexError(position)
 
     def refuse_unusable(self) -> None:
         """Raises LibraryError after `close`, and where the file tells by itself that it is another."""

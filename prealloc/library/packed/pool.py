@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prealloc.library.base import Record, joined
+from prealloc.library.base import Record, info_of, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
@@ -67,29 +67,27 @@ class SharedTaskPool(PackedLibrary):
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
         # The sha256 is of all digests, and so of all tasks.
-        super().__init__(columns, file, size=size, sha256=columns.head.sha256, keep=keep)
+        info = info_of(file, size=size, sha256=columns.head.sha256, types=columns.of_each_type())
+        super().__init__(columns, file, info, keep)
         self._end = at
         self._checked = bytearray(len(columns))
 
     def __getitem__(self, id: str) -> LightweightTask:
-        position = self.position(id)
-        return self.task(position) if self.keep else self._light(position, id)
+        return self._read(self.position(id))
 
     def random(self, type: str | None = None, seed: int | None = None) -> LightweightTask:
         """A task of a type (None: of any): the same for the same seed, any without one."""
         number = int.from_bytes(os.urandom(8), "little") if seed is None else seed
-        position = self.random_position(type, number)
-        return self.task(position) if self.keep else self._light(position, self.columns.id(position))
+        return self._read(self.random_position(type, number))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
-            self.refuse_out_of_range(position)
+            self.refuse_unusable()
             self._check(position)
             start, length, _ = self.columns.place(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
-        """Lets go of the file. Tasks that were given stay as they are."""
         if not self._memory.closed:
             self.columns.release()
             self._memory.close()
@@ -104,24 +102,23 @@ class SharedTaskPool(PackedLibrary):
         if not self._identity.is_of(self._descriptor):
             raise FORMAT.damaged("it was written to while it was attached", self.info.path)
 
-    def _light(self, position: int, id: str) -> LightweightTask:
-        """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
+    def _read(self, position: int) -> LightweightTask:
+        """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
+        if self.keep:
+            return self.task(position)
         start, length, workflow = self.columns.place(position)
         if not self._checked[position]:
             self._check(position)
         end = start + length - 1
         text = self._memory[end - workflow : end] if workflow else b"null"
-        return LightweightTask.trusted(id, self.columns.type(position), text, b"{}")
+        return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
     def _check(self, position: int) -> None:
         """Raises LibraryError unless a task's text is what was written."""
         start, length, workflow = self.columns.place(position)
         with memoryview(self._memory) as view, view[start : start + length] as text:
-            if (
-                start + length > self._end
-                or workflow >= max(length, 1)
-                or digest(text) != self.columns.digest(position)
-            ):
+            fits = start + length <= self._end and workflow < max(length, 1)
+            if not fits or digest(text) != self.columns.digest(position):
                 raise FORMAT.damaged("its content is not what was written", self._place(position))
         self._checked[position] = 1
 

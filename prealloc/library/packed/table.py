@@ -138,10 +138,6 @@ class ColumnsBuilder:
         """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
         self._sort(refuse_duplicates_among(self.hash, self.id, where))
 
-    def of_each_type(self) -> dict[str, int]:
-        """How many tasks there are of each type."""
-        return _of_each_type(list(self.types), self.type)
-
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
@@ -221,15 +217,18 @@ class Columns:
         return self.head.types[self._type[position]]
 
     def place(self, position: int) -> tuple[int, int, int]:
-        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with."""
+        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with.
+
+        Raises IndexError for a position that there is not.
+        """
+        if position < 0:
+            raise IndexError(position)
         return self._start[position], self._length[position], self._workflow[position]
 
     def digest(self, position: int) -> bytes:
-        """The `digest` of a task's text."""
         return bytes(self._digest[_DIGEST * position : _DIGEST * (position + 1)])
 
     def position(self, id: str) -> int | None:
-        """Where a task is in the table; None if it is not."""
         raw = utf8(id)
         wanted = hash_of(raw)
         hashes, ids, ends = self.hash, self._ids, self._name
@@ -241,11 +240,10 @@ class Columns:
         return None
 
     def of_each_type(self) -> dict[str, int]:
-        """How many tasks there are of each type."""
-        return _of_each_type(self.head.types, self._type)
+        counted = Counter(self._type)
+        return {name: counted[number] for number, name in enumerate(self.head.types)}
 
     def of_type(self, type: str) -> array[int]:
-        """The positions of a type's tasks."""
         number = self.head.types.index(type)
         return array("I", [position for position, each in enumerate(self._type) if each == number])
 
@@ -282,11 +280,6 @@ class Columns:
 
     def _damaged(self, why: str) -> LibraryError:
         return self._format.damaged(why, self._where)
-
-
-def _of_each_type(types: Sequence[str], numbers: Iterable[int]) -> dict[str, int]:
-    counted = Counter(numbers)
-    return {name: counted[number] for number, name in enumerate(types)}
 
 
 def _places(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:

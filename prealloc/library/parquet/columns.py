@@ -36,7 +36,6 @@ def stored(array: Any) -> Any:
 
 
 def is_text(type: Any) -> bool:
-    """Whether values of this type are strings."""
     from pyarrow import types as is_
 
     type = _plain(type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,7 +17,7 @@ from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import Counts
 from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, StoredFormat, digest
-from prealloc.library.text.refuse import no_tasks
+from prealloc.library.text.refuse import no_tasks, python
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -119,13 +120,13 @@ class ForeignRows:
 
     def refuse_unfit(self, where: str, names: Container[str] | None = None) -> None:
         """Raises LibraryError for a column, among these if they are given, that cannot be JSON."""
-        for name, problem in self._unfit.items():
-            if names is None or name in names:
-                raise LibraryError(
-                    f"the column {ascii(name)[:80]} holds {problem[:200]}, which JSON cannot express",
-                    where=where,
-                    hint="cast it to strings or numbers, drop the column, or name the fields that you need with ‹keep›",
-                )
+        found = {name: problem for name, problem in self._unfit.items() if names is None or name in names}
+        if found:
+            told = "; ".join(f"the column {ascii(name)[:80]} holds {problem[:200]}" for name, problem in found.items())
+            table, new = f"parquet.read_table({where!r})", str(Path(where).with_name(f"fixed-{Path(where).name}"))
+            code = f"from pyarrow import parquet; parquet.write_table({table}.drop_columns({[*found]}), {new!r})"
+            hint = f"cast to strings or numbers, or leave out: {python(code)}"
+            raise LibraryError(f"{told}, which JSON cannot express", where=where, hint=hint)
 
     def pairs(self, batches: Iterator[Any], where: str) -> Iterable[tuple[str, str]]:
         """Id and type of each row, by the best of the columns that may be their names. Raises LibraryError."""

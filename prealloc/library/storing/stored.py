@@ -24,8 +24,6 @@ DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
 """In place of the length of a workflow that is missing. One that is null has 4 bytes."""
 
-# -- format --------------------------------------------------------------------------------------------------------
-
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -78,9 +76,6 @@ class StoredFormat(NamedTuple):
         return LibraryError(problem, where=where, hint=self.again)
 
 
-# -- names ------------------------------------------------------------------------------------------------------
-
-
 def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hint: str) -> tuple[list[str], list[str]]:
     """Ids and types, in their order. `row` is the word for what holds a pair (`row`, `line`), for messages.
 
@@ -101,9 +96,6 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
         raise no_tasks(where)
     refuse_duplicate_ids(ids, where)
     return ids, types
-
-
-# -- proof ------------------------------------------------------------------------------------------------------
 
 
 class Meta(Counts, kw_only=True, forbid_unknown_fields=True):

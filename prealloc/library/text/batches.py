@@ -295,8 +295,7 @@ class _Cutter:
         if len(lists) == 1:
             yield from self._items(lists[0][1])
             return
-        are_columns = len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values)
-        if are_columns:
+        if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
             columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
             rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
@@ -306,9 +305,8 @@ class _Cutter:
             return
         problem, hint = 'a JSON object without "tasks"', _SHAPES
         if lists:
-            problem = (
-                f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])}"
-            )
+            names = ", ".join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])
+            problem = f"several lists in it may be the tasks: {names}"
             largest = max(values, key=lambda value: value[2] - value[1] if value[:2] in lists else 0)[0]
             hint = f'name the list of tasks "tasks", or write it alone: {rewrite_json(self._where, f"d[{largest!r}]")}'
             if len(values) == len(lists) > _LISTS_SHOWN:

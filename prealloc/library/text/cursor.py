@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
@@ -25,18 +26,16 @@ _value = msgspec.json.Decoder(msgspec.Raw)
 _key = msgspec.json.Decoder(str)
 
 
+@dataclass(eq=False)
 class Damage(Exception):
-    """The text is not what it should be at offset `at`.
+    """The text is not what it should be at offset `at`."""
 
-    `inside`, if given, says that the value which begins at `at` is at fault, and about where in it.
-    """
-
-    def __init__(self, problem: str, at: int, *, inside: int | None = None, hint: str | None = None) -> None:
-        super().__init__(problem, at)
-        self.problem = problem
-        self.at = at
-        self.inside = inside
-        self.hint = hint
+    problem: str
+    at: int
+    _: KW_ONLY
+    inside: int | None = None
+    """If given, the value that begins at `at` is at fault, and about where in it."""
+    hint: str | None = None
 
 
 def space_at(text: Text, at: int) -> int:
@@ -48,12 +47,12 @@ class Cursor:
     """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
     def __init__(self, text: Text | msgspec.Raw) -> None:
-        self._view = memoryview(text)
+        self.text = text
 
     @property
     def view(self) -> memoryview:
         """The text, as far as it is held."""
-        return self._view
+        return memoryview(self.text)
 
     def grow(self) -> bool:
         """Takes in more, where only a part of the text is held. False: that is all of it."""

@@ -15,7 +15,7 @@ from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.rows import Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
-from prealloc.library.text.formats import Format
+from prealloc.library.text.formats import ARRAY, Format
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
@@ -27,6 +27,7 @@ _FAR = 200_000
 # Tasks behind this one are named by index and id alone: stepping to them would take more than a second.
 
 _HINT = "fix the file at this place, or write it again with what made it"
+_ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v, list)), key=len)"
 _OBJECT = "{'value': task}"
 _TRUNCATED = "the file is truncated: copy or download it again"
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
@@ -120,8 +121,8 @@ class Diagnosis(NamedTuple):
 
     def _rewritten(self, task: str) -> str:
         """A command that makes of each task what a Python expression says."""
-        if self.fmt.lead:
-            return rewrite_json(self.where, f"[{task} for task in (d if isinstance(d, list) else d['tasks'])]")
+        if self.fmt is ARRAY:
+            return rewrite_json(self.where, f"[{task} for task in ({_ALL})]")
         return rewrite(
             self.where, python(f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]")
         )

@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.rows import NOTHING, has, workflow_of
-from prealloc.library.text.cursor import Cursor
+from prealloc.library.rows import NOTHING, workflow_of
+from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.unpack import PACKED_NAME
 
 _LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
-_NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
-_BETWEEN = re.compile(rb"[ \t\n\r,]*")
+_BEFORE = re.compile(rb"[ \t\n\r,\[]*")
 _AFTER_VALUE = b" \t\n\r,}"
 _TRIES = 16
 _SMALL_TASK = 1024
@@ -27,8 +26,6 @@ _SMALL_TASK = 1024
 class Format(NamedTuple):
     """A way tasks lie in a text."""
 
-    lead: int
-    """Bytes before the first task."""
     tasks: Callable[[bytearray, Any], list[Any]]
     """Every task of a text, as a value of a type, in one pass. Raises UNREADABLE where that cannot be."""
     starts: Callable[[bytearray], Iterator[int]]
@@ -47,10 +44,10 @@ def _starts_in_array(text: bytearray) -> Iterator[int]:
     return (start for _, start in Cursor(text).fields(0))
 
 
-ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), _starts_in_array)  # type: ignore[valid-type]
+ARRAY = Format(lambda text, row: msgspec.json.decode(text, type=list[row]), _starts_in_array)  # type: ignore[valid-type]
 """`[...]`, with no space around it."""
 
-OBJECTS = Format(0, lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)
+OBJECTS = Format(lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)
 """One JSON object after the other, each on its line or on several; empty lines are skipped."""
 
 
@@ -61,24 +58,23 @@ class _FirstLine(msgspec.Struct):
 
 
 def is_lines(text: bytearray, name: str) -> bool:
-    """Whether a text is one task a line, and no document, by its first line, what follows, and its file's name."""
-    start = _NOT_SPACE.search(text)
-    if start is None or start[0] != b"{":
-        return False
-    at = start.start()
+    """Whether a text that begins with an object is one task a line, and no document.
+
+    By its first line, what follows, and its file's name.
+    """
     by_name = _LINES_NAME.search(name) is not None
-    end = text.find(b"\n", at)
+    end = text.find(b"\n")
     end = len(text) if end < 0 else end
-    more = _NOT_SPACE.search(text, end) is not None
-    if not more and not by_name and _TASKS_FIRST.match(text, at):
+    more = space_at(text, end) < len(text)
+    if not more and not by_name and _TASKS_FIRST.match(text):
         return False  # nearly every document of one line: not read twice to know it
     try:
         with memoryview(text) as view:
-            first = msgspec.json.decode(view[at:end], type=_FirstLine)
+            first = msgspec.json.decode(view[:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return by_name  # {"tasks": [ in the first line, the tasks in others
-    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if has(id))
-    if not has(first.tasks):
+    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if id is not NOTHING)
+    if first.tasks is NOTHING:
         return has_id or more or by_name  # else it is one line by itself: a document
     # A task may well have a field "tasks"; then it has an id too.
     return (has_id and (more or by_name)) or (more and by_name)
@@ -98,18 +94,18 @@ class Layout:
         self._text = text
         self._rest, self._cuts = text, list[tuple[int, int]]()
         if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
-            self._rest, self._cuts = _without(filter(has, map(workflow_of, rows)), text)
+            self._rest, self._cuts = _without([flow for row in rows if (flow := workflow_of(row)) is not NOTHING], text)
         self._left = fmt.tasks(self._rest, Raw)
 
     @cached_property
     def spans(self) -> Sequence[tuple[int, int]]:
         """Offset and length of each task."""
-        found, at, before = [], self._fmt.lead, 0
+        found, at, before = [], 0, 0
         cuts = iter([*self._cuts, (len(self._rest), 0)])
         next_cut, size = next(cuts)
-        rest, between = self._rest, _BETWEEN.match
+        rest, before_task = self._rest, _BEFORE.match
         for length in [len(memoryview(task)) for task in self._left]:
-            at = between(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
+            at = before_task(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
             begin = at + before
             at += length
             while next_cut < at:

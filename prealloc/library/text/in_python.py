@@ -56,7 +56,7 @@ def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
             if not isinstance(name, str):
                 raise NoJson(f"the key {name!r:.80} is not a string")
             check_json(name, "a key")
-            plain = _plain(value)
+            plain = value.tolist() if hasattr(value, "tolist") else value  # of numpy: as Python has it
             check_json(plain, name)
         except NoJson as error:
             if name in needed or EVERY_FIELD in needed:
@@ -65,8 +65,3 @@ def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
         else:
             fields[name] = plain
     return msgspec.json.encode(fields) + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """The value, for those of numpy: a number or list as Python has it."""
-    return value.tolist() if hasattr(value, "tolist") else value

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -111,12 +110,10 @@ class _Tasks:
         self._held: list[_Held] = []
         self._pruned = 0
         self._hashes = array("Q")
-        self._types: Counter[str] = Counter()
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         first, hashes = len(self._hashes), stable_hashes(ids)
         self._hashes.extend(hashes)
-        self._types.update(types)
         wanted, layout = self._shortlist.offer(hashes, types), batch.layout
         whole = self._keeps_all or self._is_worth_holding(batch, wanted)
         for place in wanted:
@@ -144,9 +141,6 @@ class _Tasks:
     def finish(self, where: str) -> None:
         ids = {task.number: task.id for task in self._held}
         refuse_duplicates_among(self._hashes, ids.get, where)
-
-    def of_each_type(self) -> Mapping[str, int]:
-        return self._types
 
     def held(self) -> list[_Held]:
         """The tasks that may still be chosen."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Generic, Protocol, TypeVar
 
@@ -13,7 +14,7 @@ from msgspec import Raw
 from prealloc.library.base import fields_of, info_of, without_gc
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
-from prealloc.library.rows import Counts, has, kept, row_type
+from prealloc.library.rows import NOTHING, Counts, kept, row_type
 from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Source
@@ -29,9 +30,6 @@ class Taker(Protocol):
 
     def finish(self, where: str) -> None:
         """Raises LibraryError for an id that is there twice."""
-
-    def of_each_type(self) -> Mapping[str, int]:
-        """How many tasks of each type were taken."""
 
 
 T = TypeVar("T", bound=Taker)
@@ -50,6 +48,8 @@ class Reading(Generic[T]):
         self.taker = new_taker()
         """Has taken the tasks by the names that were chosen."""
         self.counts = Counts(0, 0, 0)
+        self.types: Counter[str] = Counter()
+        """How many tasks there are of each type."""
         self.kept: set[str] = set()
         """The fields to keep that any task has."""
         self._keep = keep
@@ -58,7 +58,8 @@ class Reading(Generic[T]):
         ids, types = batch.names(self._keep)
         self.counts.add(batch.rows)
         unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
-        self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
+        self.kept |= {name for i, name in unseen if any(kept(row, i, name) is not NOTHING for row in batch.rows)}
+        self.types.update(types)
         self.taker.add(ids, types, batch)
 
     def choose(self) -> bool:
@@ -107,8 +108,8 @@ def read_tasks(
     if not reading.choose():
         return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=reading.naming)
     reading.taker.finish(source.where)
-    types, named = reading.taker.of_each_type(), reading.naming.fields if reading.naming else COMMON
-    reading.info = info_of(source.path, size=size, sha256=sha256.hexdigest(), types=types, fields=named)
+    named, proof = reading.naming.fields if reading.naming else COMMON, sha256.hexdigest()
+    reading.info = info_of(source.path, size=size, sha256=proof, types=reading.types, fields=named)
     return reading
 
 
@@ -134,6 +135,7 @@ class _Named(Reading[T]):
         self._guess = guess
         self._new_taker = new_taker
         self._takers: dict[tuple[Column, Column], T] | None = None
+        self._types: dict[Column, Counter[str]] = {}
 
     def take(self, batch: Batch) -> None:
         tasks = batch.rows
@@ -144,6 +146,8 @@ class _Named(Reading[T]):
             pairs = product(self._names.ids, self._names.types)
             self._takers = {pair: self._new_taker() for pair in pairs if best in (None, pair)}
         self._takers = {pair: taker for pair, taker in self._takers.items() if named.keys() >= {*pair}}
+        for column in {types for _, types in self._takers}:
+            self._types.setdefault(column, Counter()).update(named[column])
         for (ids, types), taker in self._takers.items():
             taker.add(named[ids], named[types], batch)
         self.counts.tasks += len(tasks)
@@ -154,5 +158,5 @@ class _Named(Reading[T]):
         self.naming = self._names.chosen()
         found = (self._takers or {}).get((self.naming.ids, self.naming.types))
         if found is not None:
-            self.taker = found
+            self.taker, self.types = found, self._types[self.naming.types]
         return found is not None

@@ -59,12 +59,6 @@ def rewrite_json(where: str, expression: str) -> str:
     return rewrite(where, python(code), ".json")
 
 
-def rewrite_table(where: str, how: str) -> str:
-    """The same of a table with other marks between or around its cells: as JSON lines."""
-    code = f"import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(sys.stdin, {how})]"
-    return rewrite(where, python(code), ".jsonl")
-
-
 def refuse_binary(head: bytes, where: str) -> None:
     """Raises LibraryError, with what a file is, if it begins as no text in UTF-8 does."""
     for magic, kind, hint in _KINDS:

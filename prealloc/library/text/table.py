@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.text.refuse import HEAD, not_utf8, refuse_binary, rewrite_table
+from prealloc.library.text.refuse import HEAD, not_utf8, python, refuse_binary, rewrite
 
 _LONGEST_CELL = 2**31 - 1
 """The csv module allows 128 KB by default."""
@@ -33,12 +33,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     first = next(pieces, b"")
     refuse_binary(first[:HEAD], where)
     before = csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(_lines(itertools.chain([first], pieces)), delimiter=delimiter, strict=True)
+    lines = _lines(itertools.chain([first], pieces))
     try:
+        head = next(lines)
+        if delimiter == "," and ";" in head and "," not in head:  # as where the comma is in numbers
+            delimiter = ";"
+        rows = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
         names = next(rows, [])
-        if len(names) == 1 and ";" in names[0] and delimiter == ",":
-            hint = f"separate them by commas, or write JSON lines: {rewrite_table(where, 'delimiter=chr(59)')}"
-            raise LibraryError("its cells are separated by ';'", where=where, hint=hint)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
@@ -52,8 +53,9 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     except UnicodeDecodeError as error:
         raise LibraryError(f"the table is not UTF-8: {error}", where=where, hint=not_utf8(where)) from None
     except csv.Error as error:
-        how = f"delimiter=chr({ord(delimiter)}), quoting=csv.QUOTE_NONE"
-        hint = f"{_HINT}; if its quotes are plain text: {rewrite_table(where, how)}"
+        rows_said = f"csv.DictReader(sys.stdin, delimiter=chr({ord(delimiter)}), quoting=csv.QUOTE_NONE)"
+        command = python(f"import csv, json, sys; [print(json.dumps(row)) for row in {rows_said}]")
+        hint = f"{_HINT}; if its quotes are plain text: {rewrite(where, command, '.jsonl')}"
         raise LibraryError(
             f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=hint
         ) from None

@@ -90,7 +90,9 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and the other files hold one task each"
         away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
-        raise LibraryError(problem, where=str(file), hint=f"move it away: {away}; or give the library's file") from None
+        raise LibraryError(
+            problem, where=str(file), hint=f"give the library's file, or move this one away: {away}"
+        ) from None
     return fields
 
 

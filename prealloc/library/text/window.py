@@ -21,7 +21,6 @@ class Window(Cursor):
     """
 
     def __init__(self, pieces: Iterator[bytes], source: Source) -> None:
-        super().__init__(b"")
         self._pieces = pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._source = source
@@ -29,16 +28,11 @@ class Window(Cursor):
         """Line breaks that were dropped, of a text that cannot be read again to count them."""
         self.head = b""
         """The first bytes of the whole, UTF-8 or not."""
-        self.text = bytearray()
-        """What is held."""
+        self.text: bytearray = bytearray()
         self.dropped = 0
         self.ended = False
         self.bad_utf8: str | None = None
         """Why nothing is held from here on, if that is so."""
-
-    @property
-    def view(self) -> memoryview:
-        return memoryview(self.text)
 
     def grow(self) -> bool:
         """Takes in more of the text, at least as much again as there is. False: that is all of it."""
