@@ -215,7 +215,7 @@ class WorkerCheck(NamedTuple):
 class Engine(Protocol):
     """Runs shards. One thread calls it; `wait` is where its work is done.
 
-    What has a body here suits an engine on this machine whose jobs keep their units.
+    A method with a body here suits an engine of this machine that never moves units between jobs.
     """
 
     name: str
