@@ -17,8 +17,9 @@ from pathlib import Path
 
 import prealloc
 from prealloc.model.events import AttemptEnded, Event
+from prealloc.report.page import svg_of
 from prealloc.report.progress import RunProgress
-from prealloc.report.table import export_svg
+from prealloc.report.table import render_table
 from prealloc.sample_library.write import write_sample
 
 TASKS_ENDED = 75
@@ -54,7 +55,7 @@ def main(out: Path) -> None:
         progress.apply(event, time.monotonic())
         ended += isinstance(event, AttemptEnded) and event.outcome
         if ended == TASKS_ENDED and isinstance(event, AttemptEnded) and event.outcome:
-            export_svg(progress, out, width=130, now_s=time.monotonic(), title="prealloc run")
+            out.write_text(svg_of(render_table(progress, time.monotonic()), 130, "prealloc run", "prealloc"))
 
     os.environ |= {"AZURE_KEY_1": "any", "AZURE_KEY_2": "any", "GATEWAY_KEY": "any"}
     lanes = [

@@ -545,6 +545,8 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
 
 if __name__ == "__main__":
     gc.disable()  # until all is loaded
+    # Its first user may be about to start a fork server, which is done with these blocked.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     import prealloc
 
     at_first = {*vars(prealloc)}

@@ -13,13 +13,13 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import ExperimentPaths
-from prealloc.model.answers import CellProgress, ExperimentRun, ExperimentStatus, RunStatus
-from prealloc.model.outcome import FINAL, Status, Successes
+from prealloc.model.answers import CellProgress, ExperimentRun, ExperimentStatus, RunStatus, sums_of
+from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices
 from prealloc.store.claims import Held
 from prealloc.store.experiment import Entry, OpenExperiment, View, counting
-from prealloc.store.fold import count_success, tries_of
+from prealloc.store.fold import by_row, tries_of
 from prealloc.store.identity import Identity
 from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
@@ -80,14 +80,15 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
     wanted = Unit.parse(unit)
     view = View(OpenExperiment(Path(experiment)))
     found = [entries for entries in view.units.values() if any(entry.unit == wanted for entry in entries)]
-    if len(found) != 1:
+    if not found:
+        hint = f"`prealloc results {shlex.quote(str(experiment))} --units` lists them"
+        raise OptionsError([Mistake("UNIT", f"{unit} is in no plan of {experiment}", hint)])
+    entries, *others = found
+    if others:
         runs = [entry.run_name for entries in found for entry in entries if entry.unit == wanted]
         problem = f"{len(found)} units of {experiment} have this name, in its runs {', '.join(runs)}"
-        hint = f"name the run: prealloc show {shlex.quote(str(view.paths.runs / (runs[0] if runs else '0001')))} ..."
-        if not found:
-            problem, hint = f"{unit} is in no plan of {experiment}", "`prealloc results EXP --units` lists them"
+        hint = f"name the run: `{shlex.join(['prealloc', 'show', str(view.paths.runs / runs[0]), unit])}`"
         raise OptionsError([Mistake("UNIT", problem, hint)])
-    (entries,) = found
     entry = counting(entries)
     tries = [
         msgspec.structs.replace(tried, run=each.run_name)
@@ -100,20 +101,11 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
 def experiment_as_run(experiment: str | Path) -> RunStatus:
     """How far an experiment is, its runs in the place of shards: see status()."""
     view = View(OpenExperiment(Path(experiment)))
-    counts: dict[str, dict[str, int]] = {name: {} for name in view.runs}
-    successes = {name: Successes() for name in view.runs}
-    census, success = dict.fromkeys(map(str, Status), 0), Successes()
-    for entries in view.units.values():
-        entry = counting(entries)
-        status, mine = entry.state.status.value, counts[entry.run_name]
-        mine[status] = mine.get(status, 0) + 1
-        census[status] += 1
-        count_success(successes[entry.run_name], entry.state)
-    for each in successes.values():
-        success.add(each)
+    counted = [counting(entries) for entries in view.units.values()]
+    rows = by_row(((entry.run_name, entry.state) for entry in counted), view.runs)
     owners = [owner for run, _ in view.runs.values() if (owner := live_owner(run.paths.lock)) is not None]
     latest = next(reversed(view.runs.values()))[0] if view.runs else None
-    left = len(view.units) - census[Status.OK]
+    left = any(entry.state.status is not Status.OK for entry in counted)
     return RunStatus(
         run=str(experiment),
         plan=latest.plan.id if latest is not None else "",
@@ -122,13 +114,7 @@ def experiment_as_run(experiment: str | Path) -> RunStatus:
         running=bool(owners),
         master=owners[0].pid if owners else None,
         sessions=sum(state.sessions for _, state in view.runs.values()),
-        units=len(view.units),
-        final=sum(census[status] for status in FINAL),
-        census=census,
-        shards=counts,
-        rate=success.rate(success.reported),
-        success=success,
-        shard_success=successes,
+        **sums_of(rows),
         library_opens=sum(state.library_opens for _, state in view.runs.values()),
         warnings=_warnings(view),
         halted=(),
@@ -148,7 +134,8 @@ def experiment_status(experiment: str | Path) -> ExperimentStatus:
         entry = counting(entries)
         cells.setdefault(msgspec.json.encode([identity.worker, identity.given]), []).append((identity, entry))
         done[entry.run_name] += entry.is_decided
-    told = _telling([units[0][0] for units in cells.values()], _factors(view))
+    factors = dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factor_values)
+    told = _telling([units[0][0] for units in cells.values()], list(factors))
     progress = [_cell(cell, units, why) for cell, units in zip(told, cells.values(), strict=True)]
     running = why.running
     wanted, decided = len(view.units), done.total()
@@ -226,10 +213,6 @@ def _telling(cells: Sequence[Identity], factors: Sequence[str]) -> list[dict[str
         | ({"worker": cell.worker} if several else {})
         for cell, each in zip(cells, values, strict=True)
     ]
-
-
-def _factors(view: View) -> list[str]:
-    return list(dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factor_values))
 
 
 def _warnings(view: View) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -52,7 +52,7 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
     reported = any(says(member, "success") for member in members)
     compared, why_not = _compared(members, asked, factor, reported)
     told = [_with_cell(member) for member in members]
-    keys: dict[str, Callable[[Member], Any]] = {name: _getter(name) for name in factors}
+    keys: dict[str, Callable[[Member], Any]] = {name: partial(Member.value, name=name) for name in factors}
 
     def lane_of(member: Member) -> str | None:
         return home[id(member)].lane_of(member)
@@ -162,10 +162,6 @@ def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
             found.setdefault(name, {}).setdefault(canonical(value), value)
     several = {name: tuple(values.values()) for name, values in found.items() if len(values) > 1}
     return {**({RUN: several[RUN]} if RUN in several else {}), **several}
-
-
-def _getter(name: str) -> Callable[[Member], Any]:
-    return lambda member: member.value(name)
 
 
 def _with_cell(member: Member) -> UnitOutcome:

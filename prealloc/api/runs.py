@@ -270,8 +270,8 @@ def _refuse_another_kind(file: RunFile, engine: str | Engine) -> None:
     check_engine(engine)
     name = engine if isinstance(engine, str) else engine.name
     if (name == COMMAND) != (file.engine == COMMAND):
-        problem = "a command is both worker and engine" if COMMAND in (name, file.engine) else ""
-        raise OptionsError([Mistake("‹engine›", problem, f"this run goes on with {file.engine}")])
+        hint = f"this run goes on with {file.engine}"
+        raise OptionsError([Mistake("‹engine›", "a command is both worker and engine", hint)])
 
 
 def _closed(engine: str | Engine | None) -> AbstractContextManager[Any]:
@@ -425,17 +425,16 @@ def _check(
         lambda text: observer.handle(Note(text=text)),
     )
     checked = engine.check(wanted)
-    if checked.unset:
-        raise OptionsError(
-            [
-                Mistake(
-                    f"lane {', '.join(keys[name])} key_env",
-                    f"the environment variable {name} is not set where workers run",
-                    f"export {name}=... (any value if the worker needs no key)",
-                )
-                for name in checked.unset
-            ]
-        )
+    refuse(
+        [
+            Mistake(
+                f"lane {', '.join(keys[name])} key_env",
+                f"the environment variable {name} is not set where workers run",
+                f"export {name}=... (any value if the worker needs no key)",
+            )
+            for name in checked.unset
+        ]
+    )
     return checked.notes
 
 

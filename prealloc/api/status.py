@@ -9,8 +9,7 @@ from pathlib import Path
 from prealloc.api.experiments import experiment_as_run, is_experiment
 from prealloc.engines.session import resume_command
 from prealloc.files.lock import live_owner
-from prealloc.model.answers import RunStatus
-from prealloc.model.outcome import FINAL, Successes
+from prealloc.model.answers import RunStatus, sums_of
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import at_work, by_shard, fold
 from prealloc.store.lane_log import read_halts, read_pauses
@@ -29,11 +28,6 @@ def status(run: str | Path) -> RunStatus:
     elsewhere = elsewhere_of(opened, state)
     state = state.leaving(elsewhere)
     owner = live_owner(opened.paths.lock)
-    shards = by_shard(state.units, opened.manifests)
-    success = Successes()
-    for _, each in shards.values():
-        success.add(each)
-    census = state.census()
     lanes = opened.plan.spec.lanes
     due = len(state.due) if opened.file.cleanup is not None and owner is None else 0
     untidied = [f"{due} attempts are not cleaned up yet: `prealloc resume` does that first"] if due else []
@@ -45,13 +39,7 @@ def status(run: str | Path) -> RunStatus:
         running=owner is not None,
         master=owner.pid if owner else None,
         sessions=state.sessions,
-        units=len(state.units),
-        final=sum(census[status] for status in FINAL),
-        census=census,
-        shards={shard: counts for shard, (counts, _) in shards.items()},
-        rate=success.rate(success.reported),
-        success=success,
-        shard_success={shard: each for shard, (_, each) in shards.items()},
+        **sums_of(by_shard(state.units, opened.manifests)),
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),

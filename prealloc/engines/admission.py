@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from prealloc.model.words import size
 from prealloc.processes.memory import available_bytes
@@ -59,6 +60,14 @@ def within_open_files(workers: int) -> tuple[int, str | None]:
     )
 
 
+class Room(NamedTuple):
+    """How many more jobs an engine takes now."""
+
+    jobs: int
+    why: str | None = None
+    """Why it takes no more, if the user should know."""
+
+
 class Admission:
     """Says whether one more worker may start, by a look at the memory every now and then. `available` is for tests."""
 
@@ -96,12 +105,12 @@ class Admission:
         """It was the fault of one task, which is known by now."""
         self._most = self._told = None
 
-    def room(self, running: Collection[str]) -> int:
+    def room(self, running: Collection[str]) -> Room:
         """How many more workers may start beside those of these shards (one for each worker)."""
         fitting = self._left(running) // self._typical_bytes
         if self._most is not None:
             fitting = min(fitting, self._most - len(running))
-        return max(0 if running else 1, fitting)
+        return Room(max(0 if running else 1, fitting), self.refusal(running))
 
     def refusal(self, running: Collection[str]) -> str | None:
         """Why no further worker may start beside those of these shards (one for each worker); None if one may.

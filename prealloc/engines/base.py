@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from prealloc.engines.admission import default_workers
+from prealloc.engines.admission import Room, default_workers
 from prealloc.engines.handover import Units
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
@@ -196,14 +196,6 @@ class Patience(NamedTuple):
         )
 
 
-class Room(NamedTuple):
-    """How many more jobs an engine takes now."""
-
-    jobs: int
-    why: str | None = None
-    """Why it takes no more, if the user should know."""
-
-
 class WorkerCheck(NamedTuple):
     """What an engine is asked to look at before it runs anything."""
 
@@ -223,7 +215,7 @@ class WorkerCheck(NamedTuple):
 class Engine(Protocol):
     """Runs shards. One thread calls it; `wait` is where its work is done.
 
-    What has a body here suits an engine on this machine whose jobs keep their units.
+    A method with a body here suits an engine of this machine that never moves units between jobs.
     """
 
     name: str

@@ -23,7 +23,8 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Room
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
@@ -105,7 +106,7 @@ class CommandEngine(ProcessEngine["_CommandShard"]):
 
     def room(self) -> Room:
         running = [shard.shard for shard in (*self._here, *self._waiting)]
-        return Room(self._admission.room(running), self._admission.refusal(running))
+        return self._admission.room(running)
 
     def launch(self, job: ShardJob) -> None:
         self._programs_of[job.shard] += 1
@@ -343,7 +344,7 @@ class _CommandShard:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
         gone = self._setup.worker_ended(self._job, self._incarnation, self._pid, self.killed_for)
-        reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
+        reason = self.killed_for or describe_exit(status)
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
         events.append(gone)

@@ -105,7 +105,8 @@ class Deaths:
         suspects = 0
         lost_usage: list[Usage | None] = []
         killed = KILLED_FOR.get(worker.killed_for or "")
-        reason = worker.killer or killed or worker.last_words or describe_exit(status)
+        ended = f"{describe_exit(status)}{'' if os.WIFSIGNALED(status) else ' without a result'}"
+        reason = worker.killer or killed or worker.last_words or ended
         for key, row in rows.items():
             order = worker.undecided.pop(key)
             decided = len(events)
@@ -227,4 +228,4 @@ def describe_exit(status: int) -> str:
     """What os.waitpid's status says, in words."""
     if os.WIFSIGNALED(status):
         return f"killed by {signal_name(os.WTERMSIG(status))}"
-    return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
+    return f"exited with code {os.waitstatus_to_exitcode(status)}"

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Room
+from prealloc.engines.base import Checked, Engine, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.deaths import is_turned_away
 from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back

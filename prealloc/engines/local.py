@@ -25,8 +25,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from prealloc.engines.admission import Admission
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Admission, Room
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
@@ -104,7 +104,7 @@ class LocalEngine(ProcessEngine[WorkerProcess]):
 
     def room(self) -> Room:
         running = [supervisor.shard for supervisor in self._supervisors.values()]
-        return Room(self._admission.room(running), self._admission.refusal(running))
+        return self._admission.room(running)
 
     def launch(self, job: ShardJob) -> None:
         fault_point(Point.SHARD_LAUNCH)

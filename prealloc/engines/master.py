@@ -146,8 +146,8 @@ class _Jobs:
         """Has long jobs give units to worker places that have nothing to run."""
         if not (self._control.policy.rebalance and self._engine.facts.hands_back):
             return
-        for ask in self._rebalance.choose(places, self._engine.unbegun(), self._spare):
-            self._engine.hand_back(ask.job, ask.units)
+        for job, units in self._rebalance.choose(places, self._engine.unbegun(), self._spare):
+            self._engine.hand_back(job, units)
 
     def _spare(self, job: ShardJob) -> float:
         return self._queue.spare(self._launches[job.number].shard.lanes)

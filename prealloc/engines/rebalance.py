@@ -23,13 +23,6 @@ ANSWER_S = 1.0
 """A job that has not answered for this long may never do so: others are asked meanwhile."""
 
 
-class Ask(NamedTuple):
-    """What to ask for."""
-
-    job: int
-    units: int
-
-
 class _Pace(NamedTuple):
     """What attempts have taken."""
 
@@ -97,9 +90,13 @@ class Rebalance:
         """What the start of a worker takes, where it is quick: at first many start at once, and wait for each other."""
         return FIRST_START_S if self._start_s is None else self._start_s
 
-    def choose(self, places: int, unbegun: Mapping[int, int], spare: Callable[[ShardJob], float]) -> Iterable[Ask]:
-        """Whom to ask when so many places are free. `unbegun` are the units of each job that have not begun, `spare`
-        says how many more jobs of its shard the lanes have room for.
+    def choose(
+        self, places: int, unbegun: Mapping[int, int], spare: Callable[[ShardJob], float]
+    ) -> Iterable[tuple[int, int]]:
+        """(job, units): whom to ask for how many when so many places are free.
+
+        `unbegun` are the units of each job that have not begun, `spare` says how many more jobs of its shard the lanes
+        have room for.
         """
         now = self._now()
         waiting = [job for job, at in self._asked.items() if now - at < ANSWER_S]
@@ -111,7 +108,7 @@ class Rebalance:
             if spare(job) > len(waiting) and self._left_s(number, unbegun[number]) >= WORTH * self.start_s:
                 self._asked[number] = now
                 waiting.append(number)
-                yield Ask(number, units)
+                yield number, units
 
     def _may_ask(self, job: int, now: float) -> bool:
         return job in self._jobs and job not in self._asked and now >= self._quiet_until[job]

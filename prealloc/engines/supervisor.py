@@ -200,7 +200,7 @@ class JobSupervisor:
         if status == 0:
             self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
             return []
-        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status).removesuffix(" without a result"))
+        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
         tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {reason}"
         return [Note(text=f"{tried}; resume tries again; see {self._setup.paths.log(self.shard)}")]
 
@@ -433,27 +433,32 @@ class JobSupervisor:
         """A worker is gone for certain: takes in its last words and its journal, then decides its units."""
         fault_point(Point.WORKER_DIED)
         events: list[Event] = []
-        with contextlib.suppress(Unreadable):  # what it has written counts all the same
-            for message in worker.receive():
-                events += self._take_in(worker, message)
-        self.workers.remove(worker)
+        decided: list[Event] = []
+        with contextlib.closing(worker):  # though what it says ends the run, or the disk is full
+            with contextlib.suppress(Unreadable):  # what it has written counts all the same
+                for message in worker.receive():
+                    events += self._take_in(worker, message)
+            self.workers.remove(worker)
+            if worker.due is None:
+                decided = self._decide(worker, status)
         if worker.due is not None:
-            worker.close()
             return [*events, *self._cleaned_up(worker, worker.due, status), *self.fill()]
-        if self.lane is not None:
-            self._setup.limiter.leave(self.lane, worker)
-        cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
-        if worker.asked_back:
-            events.append(self._returned(Units()))  # it has not answered: its units stay here
-        decided = self._deaths.decide(worker, status)
         events += decided
-        self._due.extend(self._deaths.left_behind(worker))
-        worker.close()
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         lost = next((event.reason for event in decided if isinstance(event, WorkerLost)), None)
         gone = self._setup.worker_ended(self._job, worker.incarnation, worker.pid or 0, lost)
         fault_point(Point.WORKER_BURIED)
         return [*events, gone, *self.fill()]
+
+    def _decide(self, worker: WorkerProcess, status: int) -> list[Event]:
+        """What a worker that is gone had in hand, and leaves behind."""
+        if self.lane is not None:
+            self._setup.limiter.leave(self.lane, worker)
+        cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
+        returned = [self._returned(Units())] if worker.asked_back else []  # it has not answered: its units stay here
+        decided = self._deaths.decide(worker, status)
+        self._due.extend(self._deaths.left_behind(worker))
+        return [*returned, *decided]
 
     def _end_if_ended(self) -> list[Event]:
         if not self.ended:

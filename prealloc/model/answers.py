@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.model.events import LaneHalted, LanePaused
-from prealloc.model.outcome import Successes
+from prealloc.model.outcome import FINAL, Status, Successes
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,24 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What `shards` has: of an experiment, its runs."""
     elsewhere: dict[str, int] = {}
     """By shard: units that other runs of the experiment have decided or run now. They are `not_run` in the census."""
+
+
+def sums_of(rows: Mapping[str, tuple[dict[str, int], Successes]]) -> dict[str, Any]:
+    """The fields of RunStatus that follow from its rows: of each its units by status, and what their results say."""
+    census, success = dict.fromkeys(map(str, Status), 0), Successes()
+    for counts, each in rows.values():
+        success.add(each)
+        for status, count in counts.items():
+            census[status] += count
+    return {
+        "units": sum(census.values()),
+        "final": sum(census[status] for status in FINAL),
+        "census": census,
+        "shards": {name: counts for name, (counts, _) in rows.items()},
+        "rate": success.rate(success.reported),
+        "success": success,
+        "shard_success": {name: each for name, (_, each) in rows.items()},
+    }
 
 
 class CellProgress(msgspec.Struct, frozen=True, kw_only=True):

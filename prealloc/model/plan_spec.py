@@ -49,6 +49,7 @@ MOST_SIZES = 1_000
 MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
+_NONE_SAYS_NOTHING = frozenset({"num_instances", "num_instances_per_cell", "timeout_field", "shard_sizes"})
 _TASKS = Whole(1, MAX_TASKS)
 _how_many = partial(Option, group="How many tasks")
 _which = partial(Option, group="Which tasks")
@@ -199,22 +200,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         With `per_cell` alone it is written as `num_instances_per_cell`, so that the same plan has one id.
         """
         found: list[Mistake] = []
-        ranking = options.get("ranking", LATEST_RANKING)
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not UNSET}
-        if given.get("num_instances", 0) is None:  # not given, as also None for a cell's tasks
-            del given["num_instances"]
-        for name in ("num_instances_per_cell", "timeout_field", "shard_sizes"):
-            if given.get(name, 0) is None:
-                del given[name]
+        said: dict[str, Any] = {name: value for name, value in options.items() if value is not UNSET}
+        given = {name: value for name, value in said.items() if value is not None or name not in _NONE_SAYS_NOTHING}
         read = read_options(cls, given, found)
-        if ranking in (1, UNSET):
-            read.pop("ranking", None)
-        else:
-            read.setdefault("ranking", LATEST_RANKING)
-        if options.get("unit_seed", "cell") in ("shard", UNSET):
-            read.pop("unit_seed", None)
-        else:
-            read.setdefault("unit_seed", "cell")
+        for name, older, latest in (("ranking", 1, LATEST_RANKING), ("unit_seed", "shard", "cell")):
+            if options.get(name, latest) in (older, UNSET):
+                read.pop(name, None)  # as in the plans from before there were others
+            else:
+                read.setdefault(name, latest)
         for name in ("types", "keep"):
             read[name] = tuple(sorted(read.get(name, ())))
         read["quotas"] = dict(sorted(read.get("quotas", {}).items()))

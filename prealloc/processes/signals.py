@@ -51,7 +51,7 @@ def leave_to_master() -> None:
     program that a task starts.
     """
     for number in ENDING:
-        signal.signal(number, _do_nothing)
+        signal.signal(number, lambda number, frame: None)
         signal.siginterrupt(number, False)  # C code may not know that it has to try again
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -80,7 +80,3 @@ def signal_name(number: int) -> str:
 def how_it_ended(code: int) -> str:
     """A return code of subprocess's, in words."""
     return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    pass

@@ -1,4 +1,4 @@
-"""Lanes in a line: which run, with how many shards, under which limit, and which have halted."""
+"""Lanes and hosts in a line each: which run, with how many shards, under which limit, and which have halted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from prealloc.model.events import LaneHalted
+from prealloc.model.events import HostState, LaneHalted
 from prealloc.model.lane import Lane
 from prealloc.report import human
 from prealloc.report.progress import LaneProgress, RunProgress
 from prealloc.report.visible import visible
 
 HALTED_SHOWN = 3
+_COLOURS = {"joins": "dim", "works": "dim", "silent": "yellow", "drains": "yellow"}
 
 
 def why_halted(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] | None = None) -> str:
@@ -81,10 +82,24 @@ def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text |
         for name in sorted(running, key=lambda name: -running[name])
         if name in going_on and name not in waiting
     ]
-    return some_of("lanes", parts, len(going_on), width)
+    return _some_of("lanes", parts, len(going_on), width)
 
 
-def some_of(name: str, parts: Sequence[Text], every: int, width: int | None) -> Text:
+def hosts_line(progress: RunProgress, width: int | None) -> Text | None:
+    """`hosts  host-2 silent 2 of 8 workers 0.7 GB · 5 more`, the ill ones first; None without hosts."""
+    if not progress.hosts or progress.ended is not None:
+        return None
+    ill_first = sorted(progress.hosts.values(), key=lambda host: host.state == "works")
+    parts = [Text(_host(host), _COLOURS[host.state]) for host in ill_first]
+    return _some_of("hosts", parts, len(parts), width)
+
+
+def _host(host: HostState) -> str:
+    state = "" if host.state == "works" else f" {host.state}"
+    return f"{visible(host.host)}{state} {host.running} of {host.room} workers {human.size(host.memory)}"
+
+
+def _some_of(name: str, parts: Sequence[Text], every: int, width: int | None) -> Text:
     """`lanes  a · b · 2 more`: as many parts as there is room for; what is left of `every` is counted."""
     line, shown = Text(f"  {name}  ", "dim"), 0
     for part in parts:

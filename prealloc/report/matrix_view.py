@@ -99,27 +99,25 @@ def _cells(rows: Sequence[CellRow]) -> Text:
 
 def _lane_columns(estimate: Estimate) -> list[Column]:
     lanes = estimate.lanes
-    names = [Text(visible(lane.lane) if lane.lane is not None else "(no lane)") for lane in lanes]
+    names = [_marked(_lane_name(lane), lane, estimate) for lane in lanes]
     return [
-        Column(
-            "lane",
-            [_marked(text, lane, estimate) for text, lane in zip(names, lanes, strict=True)],
-            right=False,
-            least=12,
-            names=True,
-        ),
+        Column("lane", names, False, least=12, names=True),
         Column("shards", [Text(f"{lane.shards:,}") for lane in lanes]),
         Column("at once", [Text(f"{lane.at_once:,}") for lane in lanes], drop=2),
         Column("units", [Text(f"{lane.units:,}") for lane in lanes]),
         Column("requests", [Text(f"{lane.requests:,.0f}") for lane in lanes], drop=3),
-        Column("time", [_marked(Text(human.duration(lane.seconds)), lane, estimate) for lane in lanes]),
+        Column("time", [_marked(human.duration(lane.seconds), lane, estimate) for lane in lanes]),
         Column("limited by", [Text(_limit(lane.limited_by)) for lane in lanes], False, drop=1),
     ]
 
 
-def _marked(text: Text, lane: LaneEstimate, estimate: Estimate) -> Text:
+def _lane_name(lane: LaneEstimate | LaneForecast) -> str:
+    return visible(lane.lane) if lane.lane is not None else "(no lane)"
+
+
+def _marked(text: str, lane: LaneEstimate, estimate: Estimate) -> Text:
     is_bottleneck = estimate.bottleneck is not None and lane.lane == estimate.bottleneck
-    return Text(text.plain, style="bold yellow" if is_bottleneck else "default")
+    return Text(text, style="bold yellow" if is_bottleneck else "default")
 
 
 def _model_columns(forecast: Forecast) -> list[Column]:
@@ -132,7 +130,7 @@ def _model_columns(forecast: Forecast) -> list[Column]:
 
 
 def _lane_cost_columns(forecast: Forecast) -> list[Column]:
-    names = [Text(visible(lane.lane) if lane.lane is not None else "(no lane)") for lane in forecast.lanes]
+    names = [Text(_lane_name(lane)) for lane in forecast.lanes]
     return [Column("lane", names, False, least=12, names=True), *_use_columns(forecast.lanes)]
 
 

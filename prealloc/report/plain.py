@@ -24,7 +24,6 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.report import human
-from prealloc.report.hosts import joined_line, lost_line
 from prealloc.report.lanes import waiting_lanes, why_halted
 from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
@@ -64,9 +63,9 @@ class PlainReporter(Reporter):
                 run = self.progress.started.run if self.progress.started is not None else ""
                 self._write(f"lane {visible(event.lane)} halted: {why_halted(event, run)}")
             case HostJoined():
-                self._write(joined_line(event))
+                self._write(_joined_line(event))
             case HostLost():
-                self._write(lost_line(event))
+                self._write(_lost_line(event))
             case Note(text=text):
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):
@@ -95,6 +94,18 @@ class PlainReporter(Reporter):
 
     def _write(self, line: str) -> None:
         self._stream.write(plain_for(self._console, line + "\n"))
+
+
+def _joined_line(event: HostJoined) -> str:
+    """`host-1 joins: node17, after 12 s`."""
+    waited = f", after {human.duration(event.waited_s)}" if event.waited_s is not None else ""
+    return f"{visible(event.host)} joins: {visible(event.machine)}{waited}"
+
+
+def _lost_line(event: HostLost) -> str:
+    """`host-1 is gone: killed by SIGKILL; 2 shards of it go elsewhere`."""
+    shards = f"; {human.count(event.shards, 'shard')} of it go elsewhere" if event.shards else ""
+    return f"{visible(event.host)} is gone: {visible(event.reason)}{shards}"
 
 
 def start_line(event: RunStarted) -> str:

@@ -9,7 +9,7 @@ import enum
 import heapq
 import statistics
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -273,8 +273,7 @@ class RunProgress:
         if at_pace_s is None:
             return None
         typical_s = self.typical_s()
-        under_way = (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
-        return max([at_pace_s, *(shard.eta_s(now_s, typical_s) or 0.0 for shard in under_way)])
+        return max([at_pace_s, *(shard.eta_s(now_s, typical_s) or 0.0 for shard in self._under_way())])
 
     def elapsed_s(self, now_s: float) -> float:
         """Seconds since the session started, or that it took."""
@@ -284,13 +283,15 @@ class RunProgress:
 
     def longest_running(self, most: int) -> list[tuple[str, float]]:
         """The units that run since longest, each with the time when it began."""
-        under_way = (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
         every = (
             (began_s, f"{shard.id}/{task}#{repeat}")
-            for shard in under_way
+            for shard in self._under_way()
             for (task, repeat), began_s in shard.running.items()
         )
         return [(unit, began_s) for began_s, unit in heapq.nsmallest(most, every)]
+
+    def _under_way(self) -> Iterator[ShardProgress]:
+        return (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
 
     def running_on_lanes(self) -> dict[str, int]:
         """How many workers run on each lane that any runs on."""
@@ -514,19 +515,15 @@ def _place_at_the_end(shard: ShardProgress) -> tuple[bool, bool, int]:
     return shard.state is State.WAITING, shard.counts.get(Status.OK, 0) == shard.units, shard.index
 
 
-def _telling(settings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+def _telling(settings: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """The keys whose value is not the same in every shard; all of them if there are two at most."""
-    first: dict[str, Any] | None = None
-    keys: dict[str, bool] = {}
-    for each in settings:
-        if first is None:
-            first = each
-            keys = dict.fromkeys(each, False)
-            continue
-        for key in each.keys() | keys.keys():
-            if not keys.get(key) and (key not in first or key not in each or first[key] != each[key]):
-                keys[key] = True
-    return tuple(sorted(key for key, differs in keys.items() if differs or len(keys) <= 2))
+    keys = sorted({key for each in settings for key in each})
+    if len(keys) <= 2:
+        return tuple(keys)
+    first = settings[0]
+    return tuple(
+        key for key in keys if any(key not in each or key not in first or each[key] != first[key] for each in settings)
+    )
 
 
 def _mean(count: int, elapsed_s: float) -> float | None:

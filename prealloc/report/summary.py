@@ -12,7 +12,6 @@ from prealloc.model.events import RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, table
-from prealloc.report.hosts import hosts_fact
 from prealloc.report.lanes import why_halted
 from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.progress import RunProgress
@@ -75,24 +74,26 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The verdict first, then what it is about."""
     colour = "green" if ended.exit_code == 0 else "red"
     verdict = _fact("exit code", Text(f"{ended.exit_code}: {_meaning(ended)}", colour))
-    facts: list[tuple[str, str | Text]] = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    facts: list[tuple[str, str | Text]] = [("run", visible(ended.run))]
+    if ended.stopped is not None:
+        facts.append(("stopped", Text(visible(ended.stopped), style="yellow")))
+    if ended.not_asked or ended.not_ok_before:
+        facts.append(("not asked", _left_out(ended)))
     if _all_ok(ended) and _units(ended):
-        facts.insert(1, ("units", f"{_units(ended):,}, all ok"))
+        facts.append(("units", f"{_units(ended):,}, all ok"))
     if ended.elsewhere:
         further = "further unit" if _units(ended) else "unit"
-        facts.insert(-1, ("elsewhere", f"{human.count(ended.elsewhere, further)} of the plan, in other runs"))
-    if ended.not_asked or ended.not_ok_before:
-        facts.insert(1, ("not asked", _left_out(ended)))
-    if ended.stopped is not None:
-        facts.insert(1, ("stopped", Text(visible(ended.stopped), style="yellow")))
+        facts.append(("elsewhere", f"{human.count(ended.elsewhere, further)} of the plan, in other runs"))
+    facts.append(("duration", _duration(progress, ended)))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
     if progress.total.retries or progress.lost:
         lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
         facts.append(("retries", f"{progress.total.retries:,}{lost}"))
-    if (hosts := hosts_fact(progress)) is not None:
-        facts.append(("hosts", hosts))
+    if progress.hosts_joined:
+        gone = f", {progress.hosts_lost} gone before the end" if progress.hosts_lost else ""
+        facts.append(("hosts", f"{progress.hosts_joined}{gone}"))
     if progress.peak is not None:
         peak = progress.peak
         parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"

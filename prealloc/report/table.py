@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.text import Text
 
@@ -12,9 +11,8 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
-from prealloc.report.hosts import hosts_line
-from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
-from prealloc.report.page import Page, svg_of, whole, wrapped
+from prealloc.report.lanes import HALTED_SHOWN, halted_lines, hosts_line, lanes_line
+from prealloc.report.page import Page, whole, wrapped
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.visible import value, visible
@@ -63,13 +61,6 @@ _ERROR_LEAST = 16
 def render_table(progress: RunProgress, now_s: float, *, height: int | None = None) -> Page:
     """The run as it stands at `now_s`, in at most `height` lines; None shows every shard."""
     return Page(lambda width: _picture(progress, now_s, width, height))
-
-
-def export_svg(
-    progress: RunProgress, path: Path, width: int = 110, *, now_s: float = 0.0, title: str = "prealloc run"
-) -> None:
-    """Writes the table as an SVG picture, `width` characters wide."""
-    path.write_text(svg_of(render_table(progress, now_s), width, title, "prealloc"), encoding="utf-8")
 
 
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:

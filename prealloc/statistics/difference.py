@@ -10,7 +10,7 @@ from statistics import fmean
 import msgspec
 
 from prealloc.statistics.normal import t_of, z_of
-from prealloc.statistics.rate import Tasks, wilson
+from prealloc.statistics.rate import Tasks, wilson, with_undecided
 
 MOST_STEPS = 100_000_000
 """Additions that an exact p may take, about half a second; beyond it is the t test's."""
@@ -63,12 +63,12 @@ def paired(
     equal = len(set(exact)) == 1
     se = 0.0 if equal else math.sqrt(math.fsum((each - value) ** 2 for each in d) / (n - 1) / n)
     if all(mean in (0, 1) for mean in (*one, *other)):
-        low, high = newcombe(*_table(one, other), level=level)
-    elif equal:
-        half = (z2 := z_of(level) ** 2) / (n + z2)
-        low, high = value - half, value + half
+        pairs = list(zip(one, other, strict=True))
+        both, first_only, second_only, neither = (pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0)))
+        low, high = newcombe(both, first_only, second_only, neither, level=level)
     else:
-        half = t_of(level, n - 1) * se
+        z2 = z_of(level) ** 2
+        half = z2 / (n + z2) if equal else t_of(level, n - 1) * se
         low, high = value - half, value + half
     if limits is not None:
         low, high = max(limits[0], low), min(limits[1], high)
@@ -97,16 +97,9 @@ def paired_bounds(
 
     They count against the first and for the second, then the other way round.
     """
-
-    def side(decided: Tasks, undecided: Mapping[str, int], as_: float) -> dict[str, list[float]]:
-        return {
-            task: [*decided.get(task, ()), *[as_] * undecided.get(task, 0)]
-            for task in dict.fromkeys((*decided, *undecided))
-        }
-
     found = []
     for one, other in ((0.0, 1.0), (1.0, 0.0)):
-        a, b = side(first, undecided_first, one), side(second, undecided_second, other)
+        a, b = with_undecided(first, undecided_first, one), with_undecided(second, undecided_second, other)
         differences = [fmean(a[task]) - fmean(b[task]) for task in a if a[task] and b.get(task)]
         if not differences:
             return None
@@ -169,11 +162,6 @@ def _fraction(values: Sequence[float]) -> Fraction:
     if all(value in (0, 1) for value in values):
         return Fraction(int(sum(values)), len(values))
     return sum(map(Fraction, values), Fraction()) / len(values)
-
-
-def _table(one: Sequence[float], other: Sequence[float]) -> tuple[int, int, int, int]:
-    pairs = list(zip(one, other, strict=True))
-    return tuple(pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0)))  # type: ignore[return-value]
 
 
 def _sign_flip(d: Sequence[Fraction]) -> tuple[float, float] | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 def z_of(level: float) -> float:
     """The half width, in standard deviations, of the middle `level` of a normal distribution: 1.96 for 0.95."""
-    return _normal((1 + level) / 2)
+    return z_of_power((1 + level) / 2)
 
 
 def z_of_power(power: float) -> float:
     """The normal quantile of a power: 0.84 for 80%."""
-    return _normal(power)
+    from statistics import NormalDist  # the standard library's: a plan says its precision without scipy
+
+    return NormalDist().inv_cdf(power)
 
 
 def t_of(level: float, df: int) -> float:
@@ -18,9 +20,3 @@ def t_of(level: float, df: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(df, (1 + level) / 2))
-
-
-def _normal(p: float) -> float:
-    from statistics import NormalDist  # the standard library's: a plan says its precision without scipy
-
-    return NormalDist().inv_cdf(p)

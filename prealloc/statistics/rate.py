@@ -14,27 +14,22 @@ Tasks = Mapping[str, Sequence[float]]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A rate or a mean over tasks, and the interval that holds the true one at `level`."""
+    """A rate or a mean over tasks, and the interval that holds the true one at a level."""
 
     tasks: int
     units: int
     value: float
     low: float
     high: float
-    level: float
     se: float
     """The standard error, clustered by task."""
     n_eff: float
     """As many independent units would tell as much."""
-    df: int | None = None
-    """Degrees of freedom of the t quantile; None: a normal quantile was used."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What a rate over all planned units can be, whatever becomes of those that are undecided."""
 
-    planned: int
-    undecided: int
     worst: float
     """None of the undecided units succeeds."""
     best: float
@@ -77,16 +72,13 @@ def rate(tasks: Tasks, *, level: float = 0.95) -> Estimate | None:
     # Every outcome that comes g times in each task counts as one: a copy of a unit adds nothing.
     g = math.gcd(*(count for successes, n in counts for count in (successes, n - successes)))
     if all(n == g for _, n in counts):
-        n_eff, df, (low, high) = float(clusters), None, wilson(p, clusters, z_of(level))
+        n_eff, (low, high) = float(clusters), wilson(p, clusters, z_of(level))
     elif clusters == 1:
-        n_eff, df, (low, high) = 1.0, 0, (0.0, 1.0)
+        n_eff, (low, high) = 1.0, (0.0, 1.0)
     else:
-        decided = 0 < p < 1 and v > 0
-        n_eff, df = min(p * (1 - p) / v, units / g) if decided else float(clusters), clusters - 1
-        low, high = wilson(p, n_eff, t_of(level, df))
-    return Estimate(
-        tasks=clusters, units=units, value=p, low=low, high=high, level=level, se=math.sqrt(v), n_eff=n_eff, df=df
-    )
+        n_eff = min(p * (1 - p) / v, units / g) if 0 < p < 1 and v > 0 else float(clusters)
+        low, high = wilson(p, n_eff, t_of(level, clusters - 1))
+    return Estimate(tasks=clusters, units=units, value=p, low=low, high=high, se=math.sqrt(v), n_eff=n_eff)
 
 
 def mean(tasks: Tasks, *, level: float = 0.95) -> Estimate | None:
@@ -99,15 +91,17 @@ def mean(tasks: Tasks, *, level: float = 0.95) -> Estimate | None:
         return None
     n, units = len(means), sum(map(len, tasks.values()))
     middle = math.fsum(means) / n
-    if n == 1:
-        return Estimate(
-            tasks=1, units=units, value=middle, low=-math.inf, high=math.inf, level=level, se=0.0, n_eff=1.0, df=0
-        )
-    se = math.sqrt(math.fsum((each - middle) ** 2 for each in means) / (n - 1) / n)
-    half = t_of(level, n - 1) * se
-    return Estimate(
-        tasks=n, units=units, value=middle, low=middle - half, high=middle + half, level=level, se=se, n_eff=n, df=n - 1
-    )
+    se, half = 0.0, math.inf
+    if n > 1:
+        se = math.sqrt(math.fsum((each - middle) ** 2 for each in means) / (n - 1) / n)
+        half = t_of(level, n - 1) * se
+    return Estimate(tasks=n, units=units, value=middle, low=middle - half, high=middle + half, se=se, n_eff=n)
+
+
+def with_undecided(tasks: Tasks, undecided: Mapping[str, int], value: float) -> dict[str, list[float]]:
+    """The tasks as they are if each undecided unit comes to this value."""
+    names = dict.fromkeys((*tasks, *undecided))
+    return {name: [*tasks.get(name, ()), *[value] * undecided.get(name, 0)] for name in names}
 
 
 def bounds(tasks: Tasks, undecided: Mapping[str, int], *, level: float = 0.95) -> Bounds | None:
@@ -115,18 +109,7 @@ def bounds(tasks: Tasks, undecided: Mapping[str, int], *, level: float = 0.95) -
 
     Source: Manski 2003, without assumptions on what is missing.
     """
-    names = dict.fromkeys((*tasks, *undecided))
-    worst, best = (
-        rate({name: [*tasks.get(name, ()), *[value] * undecided.get(name, 0)] for name in names}, level=level)
-        for value in (0.0, 1.0)
-    )
+    worst, best = (rate(with_undecided(tasks, undecided, value), level=level) for value in (0.0, 1.0))
     if worst is None or best is None:
         return None
-    return Bounds(
-        planned=worst.units,
-        undecided=sum(undecided.values()),
-        worst=worst.value,
-        best=best.value,
-        worst_low=worst.low,
-        best_high=best.high,
-    )
+    return Bounds(worst=worst.value, best=best.value, worst_low=worst.low, best_high=best.high)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -37,21 +37,18 @@ def read_bytes(
 
 def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> D:
     """The document in `raw`. Format and version are looked at before anything else is believed."""
-    if len(raw) > MOST_WALKED:
-        _refuse_wrong_shape(raw, type, refuse, where=where, hint=hint)
+    fields = {field.name: field.default for field in msgspec.structs.fields(type)}
+    if len(raw) > MOST_WALKED and (problem := _wrong_shape(raw, type, fields)) is not None:
+        raise refuse(problem, where=where, hint=hint)
     try:
         value = loads(raw, what=where)
     except StrictJsonError as error:
         raise refuse(f"it is not a JSON document: {error}", where=where, hint=hint) from None
-    fields = {field.name: field.default for field in msgspec.structs.fields(type)}
     if not isinstance(value, dict) or value.get("format") != fields["format"]:
         raise refuse(f"it is not a {fields['format']} document", where=where, hint=hint)
     if value.get("version") != fields["version"]:
-        raise refuse(
-            f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}",
-            where=where,
-            hint="use the prealloc that wrote it, or make it again with this one",
-        )
+        problem = f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}"
+        raise refuse(problem, where=where, hint="use the prealloc that wrote it, or make it again with this one")
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
@@ -65,16 +62,14 @@ class _Head(msgspec.Struct):
     version: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> None:
-    """Raises at once for a large document of another type: as plain values it might take gigabytes."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(type)}
-    expected = [msgspec.json.encode(defaults[name]) for name in ("format", "version")]
+def _wrong_shape(raw: bytes, type: type[D], fields: Mapping[str, Any]) -> str | None:
+    """What is wrong with a large document of another type, at once: as plain values it might take gigabytes."""
+    expected = [msgspec.json.encode(fields[name]) for name in ("format", "version")]
     try:
         head = msgspec.json.decode(raw, type=_Head)
-        if [bytes(head.format), bytes(head.version)] == expected:
-            msgspec.json.decode(raw, type=type)
-            return
-        problem = f"it is not a {type.__name__} document of a version that this prealloc reads"
+        if [bytes(head.format), bytes(head.version)] != expected:
+            return f"it is not a {type.__name__} document of a version that this prealloc reads"
+        msgspec.json.decode(raw, type=type)
     except UNREADABLE as error:
-        problem = f"it is not a JSON document, or a field is wrong: {brief(error)}"
-    raise refuse(problem, where=where, hint=hint)
+        return f"it is not a JSON document, or a field is wrong: {brief(error)}"
+    return None

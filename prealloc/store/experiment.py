@@ -74,13 +74,10 @@ class OpenExperiment:
 
     def config(self) -> str | None:
         """The path of the config that was given last; None if none was."""
-        with contextlib.suppress(Unusable):
-            first, _, _ = read_regular(self.paths.config, inside=self.paths.root, most=MOST_CONFIG_BYTES).partition(
-                b"\n"
-            )
-            if first.startswith(_CONFIG_OF.encode()):
-                return first.decode("utf-8", "backslashreplace").removeprefix(_CONFIG_OF)
-        return None
+        first = self._noted(self.paths.config, MOST_CONFIG_BYTES).partition(b"\n")[0]
+        if not first.startswith(_CONFIG_OF.encode()):
+            return None
+        return first.decode("utf-8", "backslashreplace").removeprefix(_CONFIG_OF)
 
     @contextlib.contextmanager
     def new_run(self) -> Iterator[Path]:
@@ -95,10 +92,15 @@ class OpenExperiment:
 
     def _latest(self) -> int:
         """The highest number that was noted; 0 if none was, as in older versions, or nobody can read it."""
-        with contextlib.suppress(Unusable):
-            noted = read_regular(self.paths.latest, inside=self.paths.root, most=_MOST_NUMBER_BYTES).strip()
-            return int(noted) if re.fullmatch(rb"[0-9]{1,9}", noted) else 0
-        return 0
+        noted = self._noted(self.paths.latest, _MOST_NUMBER_BYTES).strip()
+        return int(noted) if re.fullmatch(rb"[0-9]{1,9}", noted) else 0
+
+    def _noted(self, path: Path, most: int) -> bytes:
+        """Nothing, if nobody can read it."""
+        try:
+            return read_regular(path, inside=self.paths.root, most=most)
+        except Unusable:
+            return b""
 
 
 def open_or_make(root: Path, plan: PlanFile) -> OpenExperiment:

@@ -174,9 +174,16 @@ def by_shard(
     units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
 ) -> dict[str, tuple[dict[str, int], Successes]]:
     """Of each shard: its units by status (if `closed`, those that no resume runs), and what their results say."""
-    found: dict[str, tuple[dict[str, int], Successes]] = {shard: ({}, Successes()) for shard in shards}
-    for unit, state in units.items():
-        counts, success = found[unit.shard]
+    return by_row(((unit.shard, state) for unit, state in units.items()), shards, closed=closed)
+
+
+def by_row(
+    units: Iterable[tuple[str, UnitState]], rows: Iterable[str], *, closed: bool = False
+) -> dict[str, tuple[dict[str, int], Successes]]:
+    """The same of rows of any kind, each unit with the row that it is in."""
+    found: dict[str, tuple[dict[str, int], Successes]] = {row: ({}, Successes()) for row in rows}
+    for row, state in units:
+        counts, success = found[row]
         count_success(success, state)
         if not (closed and state.open):
             counts[state.status.value] = counts.get(state.status.value, 0) + 1

@@ -133,9 +133,8 @@ def read_whole(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise JournalError(
-            f"it cannot be read: {error.strerror}", where=str(path), hint="check its owner and the disk"
-        ) from error
+        hint = "check its owner and the disk"
+        raise JournalError(f"it cannot be read: {error.strerror}", where=str(path), hint=hint) from error
 
 
 def by_file(damage: Collection[Damage]) -> Iterator[tuple[str, list[Damage]]]:

@@ -329,12 +329,9 @@ class JournalWriter:
         os.close(self._descriptor)
 
     def _failed(self, error: OSError) -> JournalError:
-        return JournalError(
-            f"the journal cannot be written: {error.strerror}",
-            where=str(self._path),
-            hint=f"{hint_of(error, self._path) or 'free space or fix the disk'}, then `prealloc resume`; "
-            "what finished before is kept",
-        )
+        remedy = hint_of(error, self._path) or "free space or fix the disk"
+        hint = f"{remedy}, then `prealloc resume`; what finished before is kept"
+        return JournalError(f"the journal cannot be written: {error.strerror}", where=str(self._path), hint=hint)
 
 
 class Line(NamedTuple):
@@ -514,12 +511,9 @@ def _repair(path: Path) -> str:
 
 def damaged(path: Path, number: int, why: str) -> JournalError:
     """The error for a line that is not one."""
-    return JournalError(
-        f"line {number} is damaged: {brief(why)}",
-        where=str(path),
-        hint=f"restore the file from a copy, or move the line aside with `{_repair(path)}`: its unit "
-        "then runs again on resume",
-    )
+    aside = f"move the line aside with `{_repair(path)}`: its unit then runs again on resume"
+    hint = f"restore the file from a copy, or {aside}"
+    return JournalError(f"line {number} is damaged: {brief(why)}", where=str(path), hint=hint)
 
 
 def parse_line(file: JournalFile, line: bytes, number: int) -> AttemptLine | AnyRecord:

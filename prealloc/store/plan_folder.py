@@ -126,11 +126,8 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
     further = set(require) - IN_EVERY_SLICE - {"type"}  # which every task has as an attribute
     absent = sorted({name for name in further if any(name not in task.extra for task in tasks)})
     if absent:
-        raise PlanError(
-            f"its tasks lack {', '.join(absent)}",
-            where=str(path),
-            hint=f"plan again with ‹keep› {','.join(absent)} (and check that every task has them)",
-        )
+        hint = f"plan again with ‹keep› {','.join(absent)} (and check that every task has them)"
+        raise PlanError(f"its tasks lack {', '.join(absent)}", where=str(path), hint=hint)
     return Shard(manifest=manifest, tasks=tasks)
 
 

@@ -50,11 +50,9 @@ def repair(run: RunPaths, health: JournalHealth) -> list[Moved]:
         for name, damage in by_file(health.damage):
             moved += _move_pieces(run, name, damage, sizes[name])
     except OSError as error:
-        raise JournalError(
-            f"it cannot be repaired: {error.strerror}",
-            where=error.filename or str(run.journal),
-            hint="free space or fix the disk, then repair again; no byte of the journal is lost",
-        ) from error
+        where = error.filename or str(run.journal)
+        hint = "free space or fix the disk, then repair again; no byte of the journal is lost"
+        raise JournalError(f"it cannot be repaired: {error.strerror}", where=where, hint=hint) from error
     return moved
 
 
@@ -64,23 +62,16 @@ def _move_file(run: RunPaths, stranger: Damage) -> Moved:
     os.rename(source, target)
     fsync_folder(run.aside)
     fsync_folder(run.journal)
-    return Moved(
-        file=readable_name(stranger.file),
-        line=0,
-        lines=0,
-        bytes=size,
-        aside=readable_name(str(target)),
-        why=stranger.why,
-    )
+    file, aside = readable_name(stranger.file), readable_name(str(target))
+    return Moved(file=file, line=0, lines=0, bytes=size, aside=aside, why=stranger.why)
 
 
 def _move_pieces(run: RunPaths, name: str, damage: list[Damage], size: int) -> list[Moved]:
     path = run.journal / name
     raw = read_whole(path)
     if len(raw) != size:
-        raise JournalError(
-            "it changed while it was repaired", where=str(path), hint="find what writes to it, and stop it"
-        )
+        hint = "find what writes to it, and stop it"
+        raise JournalError("it changed while it was repaired", where=str(path), hint=hint)
     moved: list[Moved] = []
     kept: list[bytes] = []
     numbers = itertools.count(1)

@@ -217,12 +217,10 @@ def _by_cluster(
             scores.setdefault(name, []).append(found.score)
     if asked.cluster != TASK and rated and len(rated) < LEAST_CLUSTERS:
         where = ", ".join(f"{name} {plain(value)}" for name, value in group.items())
-        problem = (
-            f"{asked.cluster} has {len(rated)} values{f' in {where}' if where else ''}: too few to say how others do"
-        )
-        raise OptionsError(
-            [Mistake("‹cluster›", problem, f"{LEAST_CLUSTERS} are needed; omit it for intervals over tasks")]
-        )
+        there = f"{len(rated)} values{f' in {where}' if where else ''}"
+        problem = f"{asked.cluster} has {there}: too few to say how others do"
+        hint = f"{LEAST_CLUSTERS} are needed; omit it for intervals over tasks"
+        raise OptionsError([Mistake("‹cluster›", problem, hint)])
     return rated, undecided, scores
 
 

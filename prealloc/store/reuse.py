@@ -44,11 +44,9 @@ class TakenOver(NamedTuple):
 def finished(run: OpenRun, worker: str, rule: Rule, facts: Facts) -> Finished:
     """What another run has to give. Raises RunFolderError if it was run by another worker."""
     if run.file.known_as != worker:
-        raise RunFolderError(
-            f"it was run by {run.file.known_as}, not by {worker}",
-            where=str(run.paths.root),
-            hint="outcomes are only taken over from the same worker function; omit ‹reuse›, or see ‹worker_name›",
-        )
+        problem = f"it was run by {run.file.known_as}, not by {worker}"
+        hint = "outcomes are only taken over from the same worker function; omit ‹reuse›, or see ‹worker_name›"
+        raise RunFolderError(problem, where=str(run.paths.root), hint=hint)
     state = fold(run.paths, run.units())
     known = identities(worker, run.plan.spec, run.manifests, run.tasks, rule, facts)
     latest = {unit: each.latest for unit, each in state.units.items()}

@@ -133,11 +133,9 @@ def _check_signature(name: str, target: Callable[..., Any], parameters: str, def
     try:
         signature.bind(object(), object())
     except TypeError as error:
-        raise WorkerFunctionError(
-            f"it cannot be called as {name.partition(':')[2]}{parameters}: {error}",
-            where=f"{name}{signature}",
-            hint=f"give it two positional parameters: def {definition}",
-        ) from None
+        problem = f"it cannot be called as {name.partition(':')[2]}{parameters}: {error}"
+        hint = f"give it two positional parameters: def {definition}"
+        raise WorkerFunctionError(problem, where=f"{name}{signature}", hint=hint) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise _refused(name, "it is a generator", "return one JSON value instead of yielding")
 

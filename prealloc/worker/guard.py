@@ -75,11 +75,9 @@ class LibraryGuard:
         self.refused.append(path)
         if self._tell is not None:
             self._tell(path)
-        raise LibraryOpened(
-            f"a worker may not open the task library (first opened at {self._first})",
-            where=path,
-            hint="use what the task carries; further fields travel with `prealloc plan --keep FIELD`",
-        )
+        problem = f"a worker may not open the task library (first opened at {self._first})"
+        hint = "use what the task carries; further fields travel with `prealloc plan --keep FIELD`"
+        raise LibraryOpened(problem, where=path, hint=hint)
 
     def _is_library(self, target: _Target) -> bool:
         try:

@@ -330,13 +330,9 @@ class UnitQueue:
         """The order for the next try at this unit, and the backoff before it; or why it is not tried again."""
         if ending.status is not Status.INFRA or ending.is_key_refused:
             return None
-        order = running.order
-        tries, throttled = order.tries, order.throttled
-        if ending.is_throttled:
-            throttled += 1
-        else:
-            tries += 1
-        waited_s = running.clock.unit_waited_s
+        order, waited_s = running.order, running.clock.unit_waited_s
+        throttled = order.throttled + ending.is_throttled
+        tries = order.tries + (not ending.is_throttled)
         decision = decide_retry(
             self._job.policy,
             tries=tries,
@@ -347,19 +343,14 @@ class UnitQueue:
         )
         if not isinstance(decision, Again):
             return decision
-        after_s = decision.after_s
-        again = UnitOrder(
-            order.position, order.repeat, order.attempt + 1, tries, waited_s=waited_s + after_s, throttled=throttled
-        )
-        return again, after_s
+        waited_s += decision.after_s
+        again = order._replace(attempt=order.attempt + 1, tries=tries, throttled=throttled, waited_s=waited_s)
+        return again, decision.after_s
 
     def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> AttemptLine:
         clock = running.clock
         return AttemptLine(
-            shard=self._job.shard,
-            task=running.task.id,
-            repeat=running.order.repeat,
-            attempt=running.order.attempt,
+            **self._name(running.order),
             status=ending.status,
             started_at=running.started_wall,
             queued_s=round(clock.queued_s, 6),

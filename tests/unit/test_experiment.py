@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,9 @@ def test_one_config_one_folder(type_: Type, config: Path) -> None:
     unit = json.loads(type_("results", "exp", "--units").out.splitlines()[-1])
     assert unit["run"] == "0002"
     assert "run       0002" in type_("show", "exp", unit["unit"]).out
-    assert type_("show", "exp", "c.00/nobody#0").code == 2
+    unknown = type_("show", "exp", "c.00/nobody#0")
+    assert unknown.code == 2
+    assert type_(*pasted(unknown.err)).code == 0
     assert type_("show", "exp").code == type_("verify", "exp").code == 0
     assert "ok       0002 units" in type_("doctor", "exp").out
     for words in (("ctl", "exp"), ("debug", "exp", unit["unit"])):
@@ -291,6 +294,11 @@ def test_one_config_one_folder(type_: Type, config: Path) -> None:
     refused = type_("resume", "exp")
     assert refused.code == 2
     assert f"prealloc run --config {config} --experiment exp" in refused.err
+
+
+def pasted(said: str) -> list[str]:
+    """The words of the command between the backquotes of a hint."""
+    return shlex.split(said.split("`")[1])[1:]
 
 
 def test_a_name_that_two_units_have_is_not_shown(type_: Type, config: Path) -> None:
@@ -302,6 +310,7 @@ def test_a_name_that_two_units_have_is_not_shown(type_: Type, config: Path) -> N
     refused = type_("show", "exp", json.loads(type_("results", "exp", "--units").out.splitlines()[0])["unit"])
     assert refused.code == 2
     assert "2 units of exp have this name, in its runs 0001, 0002" in refused.err
+    assert type_(*pasted(refused.err)).code == 0
     cells = json.loads(type_("experiment", "status", "exp", "--json").out)["cells"]
     assert [(each["cell"], each["done"]) for each in cells] == [
         ({"model": "a", "t": None}, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from run_events import attempt_ended
 from run_setup import job_of
 
-from prealloc.engines.rebalance import ANSWER_S, FIRST_START_S, Ask, Rebalance
+from prealloc.engines.rebalance import ANSWER_S, FIRST_START_S, Rebalance
 from prealloc.model.policy import RunPolicy
 from prealloc.testing import make_plan
 
@@ -25,7 +25,7 @@ class Jobs:
         self.now = 100.0 + start_s + seconds
         self.rebalance.heard(attempt_ended(f"shard-{shard:02}", working_s=seconds))
 
-    def ask(self, places: int, *unbegun: int, spare: float = 9) -> list[Ask]:
+    def ask(self, places: int, *unbegun: int, spare: float = 9) -> list[tuple[int, int]]:
         return list(self.rebalance.choose(places, dict(enumerate(unbegun)), lambda job: spare))
 
 
@@ -35,8 +35,8 @@ def test_the_longest_gives_half_of_it() -> None:
     for shard, seconds in enumerate((1.0, 1.0, 5.0)):
         jobs.ends(shard, seconds)
     jobs.now += 1
-    assert jobs.ask(1, 9, 4, 3) == [Ask(2, 2)]
-    assert jobs.ask(2, 9, 4, 3) == [Ask(0, 5)]  # one has not answered yet: it takes one of the places
+    assert jobs.ask(1, 9, 4, 3) == [(2, 2)]
+    assert jobs.ask(2, 9, 4, 3) == [(0, 5)]  # one has not answered yet: it takes one of the places
 
 
 def test_none_is_asked_that_cannot_give_or_for_whom_nobody_has_room() -> None:
@@ -48,7 +48,7 @@ def test_none_is_asked_that_cannot_give_or_for_whom_nobody_has_room() -> None:
     assert jobs.ask(1, 0, 0) == []
     assert jobs.ask(0, 9, 9) == []
     assert jobs.ask(1, 9, 9, spare=0) == []
-    assert jobs.ask(2, 9, 9, spare=1) == [Ask(0, 5)]  # the second would find the lane full
+    assert jobs.ask(2, 9, 9, spare=1) == [(0, 5)]  # the second would find the lane full
 
 
 def test_a_move_must_be_worth_a_workers_start() -> None:
@@ -60,11 +60,11 @@ def test_a_move_must_be_worth_a_workers_start() -> None:
     jobs.ends(0, 0.1, start_s=0.5)
     jobs.now += 0.5
     assert jobs.ask(1, 3) == []
-    assert jobs.ask(1, 9) == [Ask(0, 5)]
+    assert jobs.ask(1, 9) == [(0, 5)]
     other = Jobs(1)
     other.ends(0, 0.1, start_s=0.5)
     other.now += 2
-    assert other.ask(1, 1) == [Ask(0, 1)]
+    assert other.ask(1, 1) == [(0, 1)]
 
 
 def test_before_any_attempt_has_ended_each_takes_as_long_as_the_run_has() -> None:
@@ -73,7 +73,7 @@ def test_before_any_attempt_has_ended_each_takes_as_long_as_the_run_has() -> Non
     assert jobs.ask(1, 9) == []
     jobs.now += FIRST_START_S
     assert jobs.ask(1, 1) == []
-    assert jobs.ask(1, 9) == [Ask(0, 5)]
+    assert jobs.ask(1, 9) == [(0, 5)]
 
 
 def test_a_job_is_not_asked_twice_within_a_moment_and_not_before_it_has_answered() -> None:
@@ -81,14 +81,14 @@ def test_a_job_is_not_asked_twice_within_a_moment_and_not_before_it_has_answered
     jobs = Jobs(2)
     jobs.ends(0, 5.0)
     jobs.now += 1
-    assert jobs.ask(1, 9, 8) == [Ask(0, 5)]
+    assert jobs.ask(1, 9, 8) == [(0, 5)]
     assert jobs.ask(1, 9, 8) == []
     jobs.now += ANSWER_S
-    assert jobs.ask(1, 9, 8) == [Ask(1, 4)]
+    assert jobs.ask(1, 9, 8) == [(1, 4)]
     jobs.rebalance.answered(0)
     assert jobs.ask(2, 9, 8) == []
     jobs.now += jobs.rebalance.start_s
-    assert jobs.ask(2, 9, 8) == [Ask(0, 5)]
+    assert jobs.ask(2, 9, 8) == [(0, 5)]
     jobs.rebalance.ended(0)
     jobs.now += ANSWER_S
     assert jobs.ask(2, 9, 8) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from run_setup import job_of, setup_in
 
 from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.supervisor import JobSupervisor, Processes
+from prealloc.errors import CannotGoOn
 from prealloc.model.events import AttemptEnded
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Status
@@ -29,7 +31,7 @@ from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
-from prealloc.worker.messages import Ended, Ready, Retiring, Returned, line
+from prealloc.worker.messages import Broken, Ended, Ready, Retiring, Returned, line
 
 
 @contextmanager
@@ -90,6 +92,21 @@ def test_what_ran_in_a_worker_that_stands_still_is_cleaned_up_after_first(tmp_pa
         first.far_end.sendall(line(Ready()) + line(Retiring((UnitOrder(0, 0, 2), UnitOrder(1, 0, 1)))))
         supervisor.listen(first)
         assert [(job.tasks[order[0]].id, order[2]) for job in started[1:] for order in job.orders] == [(second, 1)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [line(Ready()) + line(Broken(ErrorInfo(type="X", message="m"), None, None)), b""],
+    ids=["it ends the run", "no words"],
+)
+def test_a_worker_that_has_died_leaves_nothing_open(tmp_path: Path, words: bytes) -> None:
+    """Also if its last words end the run: a caller that goes on has its descriptors back."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 1),)) as (supervisor, _):
+        worker = supervisor.workers[0]
+        worker.far_end.sendall(words)
+        with contextlib.suppress(CannotGoOn):
+            supervisor.died(worker, 9)
+        assert worker.channel.fileno() == -1
 
 
 def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) -> None:

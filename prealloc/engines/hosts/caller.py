@@ -45,7 +45,8 @@ class Caller:
         self._thread.end(most_s)
 
     async def _call(self) -> None:
-        refused: deque[float] = deque(maxlen=REFUSED)
+        everywhere = REFUSED * len(self._spec.addresses)
+        refused: deque[float] = deque(maxlen=everywhere)
         from websockets.exceptions import WebSocketException
 
         at = 0
@@ -57,9 +58,6 @@ class Caller:
             except (OSError, WebSocketException) as error:  # a TimeoutError is an OSError
                 at += 1
                 now = time.monotonic()
-                everywhere = REFUSED * len(self._spec.addresses)
-                if refused.maxlen != everywhere:
-                    refused = deque(refused, maxlen=everywhere)
                 if _was_refused(error):
                     refused.append(now)
                 else:

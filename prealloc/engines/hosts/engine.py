@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Room
+from prealloc.engines.base import Checked, Engine, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.admission import Admission
 from prealloc.engines.hosts.entrance import Entrance
@@ -30,6 +31,7 @@ from prealloc.engines.hosts.roster import RemoteHost, Seen, Stage
 from prealloc.engines.hosts.shared import TURN_S, Shared
 from prealloc.engines.hosts.turns import TurnsOfHosts
 from prealloc.engines.hosts.units import UnitsOfHosts
+from prealloc.engines.log import open_log
 from prealloc.errors import EngineError, PreallocError
 from prealloc.files.atomic import must_write
 from prealloc.lanes.limiter import AHEAD_S
@@ -277,7 +279,5 @@ class HostsEngine(Engine):
         host.log_bytes += len(body)
         if self._shared.options.logs != "all" and host.log_bytes > host.given * MOST_LOG_OF_A_JOB:
             raise Unreadable("more of logs than their beginnings and ends")
-        from prealloc.engines.log import open_log
-
         with must_write(log), open(open_log(log), "ab") as file:
             file.write(body)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.engines.base import Room, ShardJob
+from prealloc.engines.admission import Room
+from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files

@@ -190,12 +190,12 @@ class UnitsOfHosts:
             host.workers.add((event.shard, event.pid))
             if len(host.workers) > MOST_WORKERS:
                 raise Unreadable(f"more than {MOST_WORKERS} workers at once")
+            if host.replica is not None:
+                number = host.replica.incarnation(event.shard, event.incarnation)
+                event = msgspec.structs.replace(event, incarnation=number)
         elif isinstance(event, WorkerLost | WorkerGone):
             host.workers.discard((event.shard, event.pid))
-        if isinstance(event, ShardStarted) and host.replica is not None:
-            number = host.replica.incarnation(event.shard, event.incarnation)
-            event = msgspec.structs.replace(event, incarnation=number)
-        if isinstance(event, Note):
+        elif isinstance(event, Note):
             host.note_bytes += len(event.text)
             if host.note_bytes > MOST_NOTES + host.given * MOST_NOTES_OF_A_JOB:
                 raise Unreadable("more sentences than people read")

@@ -177,10 +177,8 @@ def units(report: RunReport, places: Sequence[int], found: Details, say: Say) ->
     for member in members:
         unit = member.unit
         values = (report.folder_of(member), unit.shard, unit.task, unit.type, report.lane_of(member) or "")
-        for column, text in zip(texts.values(), values, strict=False):
+        for column, text in zip(texts.values(), (*values, str(unit.status), str(unit.first_status)), strict=True):
             column.add(say.text(text))
-        texts["status"].add(str(unit.status))
-        texts["first"].add(str(unit.first_status))
         for name, column in factors.items():
             column.add(say.value(member.value(name)))
     cluster_of = {place: n for n, cluster in enumerate(report.clusters) for place in cluster.places}
