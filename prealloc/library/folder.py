@@ -73,15 +73,12 @@ def _stem(name: str) -> str:
 
 def _joined(folder: Path) -> str:
     """How to make one file of a folder of parts."""
-    for ending in (".jsonl", ".parquet"):
+    files = f"pathlib.Path({str(folder)!r}).rglob('*.parquet')"
+    table = f"dataset.dataset(sorted(map(str, {files}))).to_table()"
+    write = f"import pathlib; from pyarrow import dataset, parquet; parquet.write_table({table}, 'tasks.parquet')"
+    lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
+    for ending, command in ((".jsonl", lines), (".parquet", python(write))):
         if len(list(folder.rglob(f"*{ending}"))) > 1:
-            files = f"pathlib.Path({str(folder)!r}).rglob('*.parquet')"
-            table = f"dataset.dataset(sorted(map(str, {files}))).to_table()"
-            code = (
-                f"import pathlib; from pyarrow import dataset, parquet; parquet.write_table({table}, 'tasks.parquet')"
-            )
-            lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-            command = lines if ending == ".jsonl" else python(code)
             return f"give one of its files, or make one of all: {command}"
     return "give the library's file; this folder has no *_<difficulty>.json"
 

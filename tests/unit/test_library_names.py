@@ -125,6 +125,8 @@ FIXABLE = {
     "it's.json": json.dumps([[n, "a"] for n in range(6)]),
     "null.jsonl": "".join(json.dumps(task) + "\n" for task in NULL_TYPES),
     "null.json": json.dumps({"n": [1], "data": NULL_TYPES}),
+    "nan.jsonl": "".join(json.dumps({"id": f"t{n}", "score": n / 2 or float("nan")}) + "\n" for n in range(6)),
+    "nan.json": json.dumps({"data": [{"id": f"t{n}", "score": n / 2 or -float("inf")} for n in range(6)]}, indent=1),
     "packed.tsv.gz": gzip.compress(b"id\ttext\n" + b"".join(b't%d\t"so" they\n' % n for n in range(6))),
     "quotes.tsv": "id\ttext\n" + "".join(f't{n}\t"so" they say\n' for n in range(6)),
     "latin.csv": "id,text\n" + "".join(f"t{n},caf\xe9\n" for n in range(6)),

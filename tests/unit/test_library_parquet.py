@@ -7,6 +7,8 @@ import datetime
 import decimal
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from stored import PROVED, RECORDS, all_of, record, spoiled, write_all
 
 from examples import examples
 from prealloc.errors import InputError, LibraryError
+from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
@@ -235,6 +238,24 @@ def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: d
         opened(path)
     assert str(caught.value.where).startswith(str(path))
     assert caught.value.hint
+
+
+def test_what_is_refused_is_fixed_by_the_command_in_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: all columns that are no JSON are told at once; for these and for a folder of parts, the command works."""
+    monkeypatch.chdir(tmp_path)
+    foreign(Path("x.parquet"), {"note": [b"a", b"b"], "at": [MOMENT, MOMENT]})
+    (tmp_path / "parts").mkdir()
+    for n in range(2):
+        foreign(Path(f"parts/{n}.parquet"), {"id": [f"a{n}", f"b{n}"]})
+    for library, fixed, count, problem in (
+        ("x.parquet", "fixed-x.parquet", 2, "the column 'note' holds binary; the column 'at' holds timestamp"),
+        ("parts", "tasks.parquet", 4, "this is a folder"),
+    ):
+        with pytest.raises(LibraryError, match=problem) as caught:
+            convert(library, tmp_path / "x.jsonl")
+        command = str(caught.value.hint).partition(": python3 ")[2]
+        subprocess.run(["sh", "-c", f"{sys.executable} {command}"], check=True)
+        assert convert(fixed, tmp_path / f"{count}.jsonl").tasks == count
 
 
 @pytest.mark.parametrize(

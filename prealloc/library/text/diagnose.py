@@ -81,6 +81,11 @@ class Diagnosis(NamedTuple):
             else:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
         hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
+        if problem.endswith("is not a JSON number"):  # NaN, which Python reads and writes
+            each = "[print(json.dumps(json.loads(line, parse_constant=lambda name: None))) for line in sys.stdin]"
+            whole = "json.dump(json.load(sys.stdin, parse_constant=lambda name: None), sys.stdout)"
+            command = python(f"import json, sys; {whole if self.fmt is ARRAY or index is None else each}")
+            hint = f"{hint}; with null for it: {rewrite(self.where, command)}"
         task = ""
         if index is None and self.origin.task:
             index = -1
