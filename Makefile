@@ -1,9 +1,10 @@
 # `make demo` and `make test` need python3 (3.11 or newer) and pip, nothing else; both make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests that compute: one process for each core. Tests that wait for real processes most of their time: many beside them.
-TESTERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
-WAITERS ?= $(shell expr 3 '*' $(TESTERS))
+# Tests that compute: a process more than there are cores. Tests that wait for real processes: more of them beside those.
+CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+TESTERS ?= $(shell expr $(CORES) + 1)
+WAITERS ?= $(shell expr 2 '*' $(CORES) + 1)
 ENGINES ?= futures netns slurm dask ray
 WAITING := tests/faults tests/contract
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from harness import PATIENCE_S
 from run_events import attempt_line
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.sync.client import ClientConnection, connect
 
 from prealloc._version import __version__
@@ -146,7 +146,7 @@ def _call(spec: HostSpec) -> tuple[connect, ClientConnection]:
                 open_timeout=PATIENCE_S,
             )
             return connecting, connecting.__enter__()
-        except (OSError, ConnectionClosed):
+        except (OSError, ConnectionClosed, InvalidMessage):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
