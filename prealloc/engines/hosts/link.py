@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 SILENT_S = 3.0
-MOST_HELD = 64 * 2**20
+MOST_HELD = 32 * 2**20
 """Bytes that have come from all hosts together and wait for the master."""
 MOST_UNSENT = 64 * 2**20
 """Bytes that wait for a host that does not take them."""
