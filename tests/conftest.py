@@ -69,4 +69,5 @@ def forked_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.node.get_closest_marker("fresh") is None:
         monkeypatch.setattr("prealloc.engines.server_process.subprocess", ForkServers())
         monkeypatch.setattr("prealloc.engines.spawn_launcher.subprocess", ForkServers())
+        monkeypatch.setattr("prealloc.generating.session.subprocess", ForkServers())
         monkeypatch.setattr("prealloc.engines.hosts.providers.client.subprocess", Providers())

@@ -193,7 +193,7 @@ def run_command(
 class ForkServers:
     """Starts the fork servers of engines in this process; in the place of `subprocess` where they are started.
 
-    And the processes that look at a function for engines without one.
+    And the processes that look at a function for engines without one, and those that generate workflows.
 
     Each is a child of ours, as one of subprocess's is, but a fork of the zygote, which has its modules loaded.
     """
@@ -205,16 +205,16 @@ class ForkServers:
         self,
         command: list[str],
         *,
-        stdin: int,
-        pass_fds: list[int],
-        stdout: IO[bytes] | None = None,
-        stderr: IO[bytes] | None = None,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+        **more: Any,
     ) -> Forked | subprocess.Popen[bytes]:
         """What the launcher calls, and who has a process look at a function. A worker has our output: it is spawned."""
         if stdout is None or stderr is None or not zygote().serves(command_environment({})):
-            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
-        asked = _asked_of_server(command, pass_fds)
-        return zygote().start_sibling(asked, [*pass_fds, stdout.fileno(), stderr.fileno()])
+            return subprocess.Popen(command, stdout=stdout, stderr=stderr, **more)
+        asked = {**_asked_of_server(command, more["pass_fds"]), "alone": more.get("start_new_session", False)}
+        outputs = (each if isinstance(each, int) else each.fileno() for each in (stdout, stderr))
+        return zygote().start_sibling(asked, [*more["pass_fds"], *outputs])
 
 
 class Providers:
@@ -539,6 +539,8 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
     if above != asked["passed"]:
         os.close(above)
     outlive_parent()
+    if asked.get("alone"):
+        os.setsid()
     _settle(asked)
     _run(asked["code"])
 
