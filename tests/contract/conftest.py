@@ -12,6 +12,7 @@ import pytest
 from zygote import zygote
 
 import prealloc
+from examples import in_laws
 from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
 from prealloc.engines.local import LocalEngine
@@ -39,14 +40,26 @@ AT_FIRST = {*os.environ}
 OF_THE_LABS = ("DASK_", "PREALLOC_", "PYTEST_", "RAY_", "SLURM_")
 
 STARTS_OTHERWISE = "local-spawn"
-"""Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`."""
+"""Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`, most of
+them in `make laws`.
+"""
+AT_LEAST = {
+    "test_every_unit_runs_once_and_its_result_is_kept",
+    "test_ctrl_c_drains_and_resume_goes_on",
+    "test_a_hang_is_stopped_or_the_engine_says_that_it_cannot",
+    "test_a_limit_of_memory_is_kept_or_refused",
+    "test_nothing_stays_open",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each behaviour on every engine that could have it differently."""
     if "make" in metafunc.fixturenames:
         starts = metafunc.definition.get_closest_marker("starts") is not None
-        names = [REAL] if REAL else [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
+        names: list[Any] = [REAL] if REAL else [name for name in ENGINES if name != STARTS_OTHERWISE]
+        if starts and not REAL:
+            is_one = metafunc.function.__name__ in AT_LEAST
+            names.append(STARTS_OTHERWISE if is_one else in_laws(STARTS_OTHERWISE))
         metafunc.parametrize("make", names, indirect=True)
 
 

@@ -123,18 +123,19 @@ def plan_cases() -> Iterator[Case]:
 def params(cases: Iterable[Case]) -> Iterator[Any]:
     """A disk refuses with EIO at every second point, with ENOSPC at the others; with the other one in `make laws`.
 
-    The same for a fault that takes the way through the code of another case at the same point.
+    The same for a SIGKILL where a line may be torn by one; at concurrency 4 for all but that.
     """
     for case in cases:
-        other = REFUSED[[*Point].index(case.point) % 2]
-        rest = tuple(action for action in case.actions if action != other)
-        torn_or_killed = case.point in ONCE and case.actions == ("torn",)
-        if not rest or torn_or_killed or (case.concurrency == 4 and "kill-master" in rest):
-            yield in_laws(case)
-            continue
-        yield case._replace(actions=rest)
+        covered = {REFUSED[[*Point].index(case.point) % 2]}
+        if case.point.kind is Kind.LINE:
+            covered.add("kill")
+        if case.concurrency == 4 and case.scenario == "plain":
+            covered.update({*case.actions} - {"torn"})
+        rest = tuple(action for action in case.actions if action not in covered)
+        if rest:
+            yield case._replace(actions=rest)
         if rest != case.actions:
-            yield in_laws(case._replace(actions=(other,)))
+            yield in_laws(case._replace(actions=tuple(action for action in case.actions if action in covered)))
 
 
 def name_of(case: Case) -> str:

@@ -144,7 +144,7 @@ def test_a_server_in_trouble(stage: Stage, status: int) -> None:
     stage.check(session)
 
 
-@pytest.mark.parametrize("engine", ["local", "inline"])
+@pytest.mark.parametrize("engine", ["local", in_laws("inline")])
 def test_a_dead_key_costs_nothing_but_time(stage: Stage, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     """Row 21: what it met, and what had not begun on its lane, ends ok on the other lane, each unit once.
 
@@ -285,7 +285,7 @@ def test_a_403_halts_the_lane_only_if_it_is_the_key(
 QUOTA = '{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
 
 
-@pytest.mark.parametrize(("engine", "other"), [("local", True), ("inline", True), ("local", False)])
+@pytest.mark.parametrize(("engine", "other"), [("local", True), in_laws("inline", True), in_laws("local", False)])
 @pytest.mark.parametrize(
     ("headers", "body", "told"),
     [({"Retry-After": "7200"}, "", "asks to wait 7,200 s"), ({}, QUOTA, "quota of its key is used up")],
