@@ -63,6 +63,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("make", names, indirect=True)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A host runs the engine `local`: what differs by the worker's function alone is tried there."""
+    call = getattr(item, "callspec", None)
+    if call is not None and call.params.get("make") == "process" and call.indices.get("worker"):
+        item.add_marker("in_laws")
+
+
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     """Makes an engine to run on. Any process that it leaves behind fails the test."""

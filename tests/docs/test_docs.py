@@ -30,8 +30,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 HOWTO = ROOT / "docs" / "howto"
-COSTLY = (HOWTO / "measure-memory.md", HOWTO / "check-a-machine-or-a-run.md")
-"""Their commands start workers in every way; test_memory_command.py and test_doctor_machine.py run them smaller."""
 PREALLOC = [sys.executable, "-m", "prealloc"]
 PYTHON = [sys.executable, PROGRAM]
 MEASURED = ("memory", "doctor")
@@ -133,7 +131,7 @@ def test_every_example_of_the_tutorial_runs(fresh: bool, tmp_path: Path, request
 
 @pytest.mark.parametrize(
     "page",
-    [in_laws(page) if page in COSTLY else page for page in PAGES if page != TUTORIAL and any(blocks(page))],
+    [in_laws(page) if page.parent == HOWTO else page for page in PAGES if page != TUTORIAL and any(blocks(page))],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -150,7 +150,7 @@ def test_a_dead_key_costs_nothing_but_time(stage: Stage, monkeypatch: pytest.Mon
 
     A real server, the real openai client. The screens say that the lane has halted, and no resume is needed.
     """
-    count = 40 if engine == "local" else 12  # one after the other
+    count = 24 if engine == "local" else 12  # one after the other
     with chat_server() as server:
         monkeypatch.setenv("GOOD_KEY", KEY)
         monkeypatch.setenv("DEAD_KEY", "wrong-key-0123")

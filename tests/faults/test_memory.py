@@ -29,7 +29,7 @@ WAYS = {
     ("how", "concurrency"),
     [
         in_laws("at once", 1),
-        ("at once", 4),
+        in_laws("at once", 4),
         in_laws("slowly", 4),
         in_laws("in a child", 4),
         ("slowly in a grandchild", 4),

@@ -10,6 +10,8 @@ from corpus.case import NO_DOCUMENTS, RESUME, Case, Words
 from ground import Cost, Done, Ground, measured, snapshot
 from zygote import run_command
 
+from examples import in_laws
+
 CASES = list(every_case())
 MOST_S = 1.0
 MOST_BYTES = 64 * 2**20
@@ -118,7 +120,14 @@ def test_refused_by_every_command(ground: Ground, turn: int, case: Case) -> None
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name in PROCESSES], ids=lambda case: case.name)
+AS_PROCESSES = [case for case in CASES if case.name in PROCESSES]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*AS_PROCESSES[::3], *(in_laws(case) for n, case in enumerate(AS_PROCESSES) if n % 3)],
+    ids=lambda case: case.name,
+)
 def test_refused_by_a_real_process(ground: Ground, case: Case) -> None:
     """The same from outside: exit code, one message, no traceback, no hang, nothing touched."""
     case.spoil(ground)
