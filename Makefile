@@ -24,7 +24,7 @@ help:
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
 	@echo "make inspect  logs for Inspect, read back by Inspect itself; installs it"
 	@echo "make test-engines  the same behaviour on real engines: Slurm, Ray, Dask, an executor; as root, on Debian (ENGINES=ray)"
-	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus, every case of the faults"
+	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus, every case that make test leaves out"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
