@@ -7,6 +7,8 @@ TESTERS ?= $(shell expr $(CORES) + 1)
 WAITERS ?= $(shell expr 2 '*' $(CORES) + 1)
 ENGINES ?= futures netns slurm dask ray
 WAITING := tests/faults tests/contract
+# The last three have targets of their own, and need more than pip.
+COMPUTING := $(patsubst %,--ignore=%,$(WAITING) tests/browser tests/inspect tests/engines)
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
 # Else every process that the tests start would compile the whole package.
@@ -90,18 +92,18 @@ waiting: .venv/test.ok
 # Behind the others where both want the processor: real processes have deadlines.
 computing: .venv/test.ok
 	rm -f .pytest_cache/$@.ok
-	nice -n 10 $(PYTEST) -n $(TESTERS) -o cache_dir=.pytest_cache/$@ $(WAITING:%=--ignore=%)
+	nice -n 10 $(PYTEST) -n $(TESTERS) -o cache_dir=.pytest_cache/$@ $(COMPUTING)
 	touch .pytest_cache/$@.ok
 
 again: .venv/test.ok
 	test -e .pytest_cache/waiting.ok || $(AGAIN) -o cache_dir=.pytest_cache/waiting $(WAITING)
-	test -e .pytest_cache/computing.ok || $(AGAIN) -o cache_dir=.pytest_cache/computing $(WAITING:%=--ignore=%)
+	test -e .pytest_cache/computing.ok || $(AGAIN) -o cache_dir=.pytest_cache/computing $(COMPUTING)
 
-# A browser that is missing is a failure here; `make test` skips these tests then.
+# A browser that is missing is a failure here.
 browser: .venv/browser.ok
 	PREALLOC_BROWSER=required $(PYTEST) -n $(TESTERS) tests/browser
 
-# 84 packages, so not in `make test`; that it is missing is a failure here.
+# 84 packages; that they are missing is a failure here.
 inspect: .venv/inspect.ok
 	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
 
