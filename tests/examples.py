@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 EVERY = bool(os.environ.get("PREALLOC_LAWS"))
-FEWEST, MOST = 5, 12
+FEWEST, MOST = 5, 20
 """In `make test` a law draws a quarter of its examples, within these bounds."""
 
 

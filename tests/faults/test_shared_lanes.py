@@ -42,9 +42,8 @@ def rate(moments: Sequence[float]) -> float:
 
 
 def test_three_runs_share_one_key_and_one_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than the limit, which is used, by three runs, by the two that are left, and by the last one.
+    """In no second more than the limit, which is used, by three runs, by the two that are left, and by the last one.
 
-    In no window of four seconds: in a single one, a process that a busy machine holds up sends what it may late.
     Each calls the key by a name of its own, and declares another limit: the lowest holds. The slots of the killed run
     are free again by themselves.
     """
@@ -67,7 +66,7 @@ def test_three_runs_share_one_key_and_one_is_killed(stage: Stage, monkeypatch: p
         assert (short.wait(), long.wait()) == (0, 0)
     arrived = {name: sorted(server.arrived[name]) for name in "abc"}
     together = sorted(at for moments in arrived.values() for at in moments)
-    assert fullest(together, 4.0) <= 1.05 * 4 * LIMIT + 1
+    assert fullest(together, 1.0) <= 1.05 * LIMIT + 1
     three = [at for at in together if all_there <= at <= killed_at]
     assert rate(three) >= 0.7 * LIMIT
     assert all(sum(all_there <= at <= killed_at for at in moments) >= len(three) / 10 for moments in arrived.values())
@@ -88,7 +87,7 @@ def test_runs_with_keys_of_their_own_do_not_meet(stage: Stage, monkeypatch: pyte
             for name, key in (("a", "ONE_KEY"), ("b", "SAME_KEY"))
         ]
         assert [run.wait() for run in runs] == [0, 0]
-    assert fullest([*server.arrived["a"], *server.arrived["b"]], 4.0) > 1.3 * 4 * LIMIT
+    assert fullest([*server.arrived["a"], *server.arrived["b"]], 1.0) > 1.3 * LIMIT
 
 
 def test_a_429_pauses_the_other_runs_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

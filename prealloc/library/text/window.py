@@ -84,12 +84,12 @@ class Window(Cursor):
 
     def drop_space(self, at: int) -> None:
         """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
-        while True:
-            self.drop(at)
-            at = space_at(self.text, 0)
-            if at < len(self.text) or not self.grow():
-                self.drop(at)
+        self.drop(at)
+        while (blank := space_at(self.text, 0)) == len(self.text):
+            self.drop(blank)
+            if not self.grow():
                 return
+        self.drop(blank)
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
