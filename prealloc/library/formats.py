@@ -15,7 +15,7 @@ from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import Fields
 
 if TYPE_CHECKING:
-    from prealloc.library.base import Library, Writer
+    from prealloc.library.base import Add, Library
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +46,13 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         library: Library = _function(self.opener)(path, keep=keep, **asked)
         return library
 
-    def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
-        """Takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.
+    def new(self, out: Path, *, force: bool) -> AbstractContextManager[Add]:
+        """What takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.
 
         Raises InputError if `out` is there (unless `force`, and it is a library) or cannot be made, CannotGoOn if the
         disk is full.
         """
-        writer: AbstractContextManager[Writer] = _function(self.writer)(out, force=force)
+        writer: AbstractContextManager[Add] = _function(self.writer)(out, force=force)
         return writer
 
 

@@ -25,12 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prealloc.library.base import Record, info_of, joined
+from prealloc.library.base import Add, Record, info_of, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
 from prealloc.library.rows import Counts
-from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task import LightweightTask
 
@@ -124,38 +124,25 @@ class SharedTaskPool(PackedLibrary):
         self._checked[position] = 1
 
 
-class PoolWriter:
-    """Takes tasks into a pool file, see `new_pool`."""
-
-    def __init__(self, file: Writable, where: str) -> None:
-        self._file = file
-        self._where = where
-        self._at = file.write(MAGIC)
-        self._columns = ColumnsBuilder()
-        self._counts = Counts(0, 0, 0)
-
-    def add(self, record: Record) -> None:
-        workflow, fields = record.split()
-        text = joined(workflow, fields)
-        self._file.write(text)
-        span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
-        self._columns.extend([record.id], [record.type], [span])
-        self._at += len(text)
-        self._counts.add([record.row])
-
-    def finish(self) -> None:
-        """Writes the table behind the tasks."""
-        self._at += self._file.write(padding(self._at))
-        self._columns.finish(self._where)
-        for piece in self._columns.pack(FORMAT, {}, self._counts):
-            self._file.write(bytes(piece))
-        self._file.write(_TAIL.pack(self._at, _END))
-
-
 @contextlib.contextmanager
-def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
+def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
     """A new pool, see `LibraryFormat.new`."""
+    columns, counts = ColumnsBuilder(), Counts(0, 0, 0)
     with new_file(out, force=force) as file:
-        writer = PoolWriter(file, str(out))
-        yield writer
-        writer.finish()
+        at = file.write(MAGIC)
+
+        def add(record: Record) -> None:
+            nonlocal at
+            workflow, fields = record.split()
+            text = joined(workflow, fields)
+            file.write(text)
+            columns.extend([record.id], [record.type], [Span(at, len(text), digest(text), len(workflow or b""))])
+            counts.add([record.row])
+            at += len(text)
+
+        yield add
+        at += file.write(padding(at))
+        columns.finish(str(out))
+        for piece in columns.pack(FORMAT, {}, counts):
+            file.write(bytes(piece))
+        file.write(_TAIL.pack(at, _END))
