@@ -18,7 +18,6 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
-from prealloc.library.base import info_of
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
@@ -31,7 +30,7 @@ from prealloc.model.task import LightweightTask
 FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
 
 
-class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The file that an index is of: by what the system says of it, and by its content."""
 
     sha256: str
@@ -58,9 +57,8 @@ class TaskIndex(PackedLibrary):
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
         self._fields = indexed.fields
-        types, fields = columns.of_each_type(), indexed.fields or COMMON
-        info = info_of(library, size=indexed.bytes, sha256=indexed.sha256, types=types, fields=fields)
-        super().__init__(columns, library, info, keep)
+        size, sha256, fields = indexed.bytes, indexed.sha256, indexed.fields or COMMON
+        super().__init__(columns, library, keep, size=size, sha256=sha256, fields=fields)
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 

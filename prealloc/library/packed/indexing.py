@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
-from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
+from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex, parse_index
 from prealloc.library.packed.table import ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import read_tasks
@@ -72,29 +71,22 @@ def _indexed(
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        text, new_taker = file_source(library, descriptor), partial(_Columns, where)
-        read = read_tasks(text, new_taker, fields=fields, progress=progress)
-        if not before.is_of(descriptor):
-            raise changed_meanwhile(where)
+        # It is another meanwhile? Then either reading it tells, or the index does not fit it.
+        read = read_tasks(file_source(library, descriptor), _Columns, fields=fields, progress=progress)
     finally:
         os.close(descriptor)
-    said = {**msgspec.structs.asdict(before), "sha256": read.info.sha256}
-    if read.naming is not None:
-        said["fields"] = msgspec.to_builtins(read.naming.fields)
-    return read.taker.pack(FORMAT, said, read.counts), read.info
+    named = read.naming.fields if read.naming else None
+    said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
+    return read.taker.pack(FORMAT, msgspec.to_builtins(said), read.counts), read.info
 
 
 class _Columns(ColumnsBuilder):
     """Takes the tasks of a library into the columns of its index. Raises LibraryError for those that it cannot give."""
 
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self._where = where
-
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
-            raise LibraryError("an object of tasks by their ids cannot be indexed", where=self._where, hint=hint)
+            raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
         start, layout = batch.origin.byte, batch.layout
         texts = zip(layout.spans, layout.texts, strict=True)
         self.extend(ids, types, (Span(start + at, length, digest(memoryview(text))) for (at, length), text in texts))

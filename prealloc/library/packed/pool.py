@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prealloc.library.base import Add, Record, info_of, joined
+from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
@@ -67,8 +67,7 @@ class SharedTaskPool(PackedLibrary):
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
         # The sha256 is of all digests, and so of all tasks.
-        info = info_of(file, size=size, sha256=columns.head.sha256, types=columns.of_each_type())
-        super().__init__(columns, file, info, keep)
+        super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256)
         self._end = at
         self._checked = bytearray(len(columns))
 
@@ -83,8 +82,7 @@ class SharedTaskPool(PackedLibrary):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
             self.refuse_unusable()
-            self._check(position)
-            start, length, _ = self.columns.place(position)
+            start, length, _ = self._proved(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
@@ -107,21 +105,21 @@ class SharedTaskPool(PackedLibrary):
         """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
         if self.keep:
             return self.task(position)
-        start, length, workflow = self.columns.place(position)
-        if not self._checked[position]:
-            self._check(position)
+        start, length, workflow = self._proved(position)
         end = start + length - 1
         text = self._memory[end - workflow : end] if workflow else b"null"
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
-    def _check(self, position: int) -> None:
-        """Raises LibraryError unless a task's text is what was written."""
-        start, length, workflow = self.columns.place(position)
-        with memoryview(self._memory) as view, view[start : start + length] as text:
-            fits = start + length <= self._end and workflow < max(length, 1)
-            if not fits or digest(text) != self.columns.digest(position):
-                raise FORMAT.damaged("its content is not what was written", self._place(position))
-        self._checked[position] = 1
+    def _proved(self, position: int) -> tuple[int, int, int]:
+        """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
+        start, length, workflow = place = self.columns.place(position)
+        if not self._checked[position]:
+            with memoryview(self._memory) as view, view[start : start + length] as text:
+                fits = start + length <= self._end and workflow < max(length, 1)
+                if not fits or digest(text) != self.columns.digest(position):
+                    raise FORMAT.damaged("its content is not what was written", self._place(position))
+            self._checked[position] = 1
+        return place
 
 
 @contextlib.contextmanager

@@ -16,12 +16,12 @@ Little-endian. The digest covers the head and every column, so whatever is read 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import sys
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
@@ -93,13 +93,8 @@ class ColumnsBuilder:
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self.hash)
-
     def extend(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
-        """Takes in tasks, in any order."""
-        if not ids:
-            return
+        """Takes in tasks, at least one, in any order."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         starts, lengths, digests, workflows = zip(*spans, strict=True)
         if (longest := max(lengths)) > MOST_TEXT:
@@ -122,7 +117,9 @@ class ColumnsBuilder:
     def id(self, position: int) -> str:
         return _id(self.ids, self.name, position)
 
-    def _sort(self, order: Sequence[int]) -> None:
+    def finish(self, where: str) -> None:
+        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
+        order = refuse_duplicates_among(self.hash, self.id, where)
         # One column after the other.
         for name in ("hash", "start", "length", "workflow", "type"):
             column: array[int] = getattr(self, name)
@@ -134,15 +131,11 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
-    def finish(self, where: str) -> None:
-        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
-        self._sort(refuse_duplicates_among(self.hash, self.id, where))
-
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         head = Head(
-            tasks=len(self),
+            tasks=len(self.hash),
             types=list(self.types),
             without_workflow=counts.without_workflow,
             two_ids=counts.two_ids,
@@ -179,19 +172,22 @@ class Columns:
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
-        self.begin = line_end + len(padding(line_end - at))
+        begin = line_end + len(padding(line_end - at))
+        self.end = begin + sum(size + len(padding(size)) for _, size in head.columns.values())
+        """Where the columns end in the file."""
         self._refuse_misfits(len(text))
+        self._views = contextlib.ExitStack()
+        whole = self._views.enter_context(memoryview(text))
+        whole = self._views.enter_context(whole[begin : self.end])
         hashed = format.hashed(head, "sha256")
-        with memoryview(text) as view:
-            hashed.update(view[self.begin : self.end])
+        hashed.update(whole)
         if hashed.hexdigest() != head.sha256:
             raise self._damaged("its content is not what was written")
-        self._columns: list[memoryview] = []
-        self.hash, self._start, self._name, self._digest, self._length, self._workflow, self._type, self._ids = (
-            self._column(text, name) for name in _COLUMNS
+        self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number, self._ids = (
+            self._column(whole, name) for name in _COLUMNS
         )
         # The digest proves that the file is unchanged, not who made it.
-        if max(self._type) >= len(head.types) or self._name[-1] != len(self._ids):
+        if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
 
     def __len__(self) -> int:
@@ -199,13 +195,7 @@ class Columns:
 
     def release(self) -> None:
         """Lets go of the text. Nothing can be read any more."""
-        for column in self._columns:
-            column.release()
-
-    @property
-    def end(self) -> int:
-        """Where the columns end in the file."""
-        return self.begin + max(at + size + len(padding(size)) for at, size in self.head.columns.values())
+        self._views.close()
 
     def id(self, position: int) -> str:
         try:
@@ -214,7 +204,7 @@ class Columns:
             raise self._damaged(f"the id of task {position} is not text") from None
 
     def type(self, position: int) -> str:
-        return self.head.types[self._type[position]]
+        return self.head.types[self.type_number[position]]
 
     def place(self, position: int) -> tuple[int, int, int]:
         """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with.
@@ -223,7 +213,7 @@ class Columns:
         """
         if position < 0:
             raise IndexError(position)
-        return self._start[position], self._length[position], self._workflow[position]
+        return self.start[position], self._length[position], self._workflow[position]
 
     def digest(self, position: int) -> bytes:
         return bytes(self._digest[_DIGEST * position : _DIGEST * (position + 1)])
@@ -239,33 +229,11 @@ class Columns:
             at += 1
         return None
 
-    def of_each_type(self) -> dict[str, int]:
-        counted = Counter(self._type)
-        return {name: counted[number] for number, name in enumerate(self.head.types)}
-
-    def of_type(self, type: str) -> array[int]:
-        number = self.head.types.index(type)
-        return array("I", [position for position, each in enumerate(self._type) if each == number])
-
-    def written(self) -> Sequence[int]:
-        """The positions in the order in which the tasks lie in the file."""
-        return sorted(range(len(self)), key=self._start.__getitem__)
-
-    def ids(self) -> Sequence[str]:
-        """All ids, each made when it is looked at."""
-        return _Lazy(len(self), self.id)
-
-    def types(self) -> Sequence[str]:
-        """All types; one string a type."""
-        return _Lazy(len(self), self.type)
-
-    def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
+    def _column(self, whole: memoryview, name: str) -> memoryview:
         at, size = self.head.columns[name]
-        whole = memoryview(text)
-        view = whole[self.begin + at : self.begin + at + size]
+        view = self._views.enter_context(whole[at : at + size])
         typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-        self._columns += [typed, view, whole]
-        return typed
+        return self._views.enter_context(typed)
 
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
@@ -305,7 +273,7 @@ def _little(column: array[int] | bytearray) -> memoryview:
     return memoryview(column).cast("B")
 
 
-class _Lazy(Sequence[str]):
+class Lazy(Sequence[str]):
     """A sequence of which nothing exists until it is looked at."""
 
     def __init__(self, size: int, get: Callable[[int], str]) -> None:
