@@ -69,14 +69,9 @@ def convert(
             tasks = _copy_text(text, add, fields, notes, progress)
         else:
             tasks = _copy(read_library(source, difficulty=difficulty, fields=fields, notes=notes), add, progress)
-    return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size_of(path))
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if path.is_dir():
-        return sum(each.stat().st_size for each in path.iterdir())
-    return path.stat().st_size
+    files = path.iterdir() if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size)
 
 
 def _target(out: Path, to: str | None) -> LibraryFormat:

@@ -21,8 +21,6 @@ from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, checked_names, digest
 from prealloc.model.words import shown
 
-_NAMES_HINT = "give every task an id and a type when the library is made"
-
 
 @contextlib.contextmanager
 def new_database(out: Path, *, force: bool) -> Iterator[Add]:
@@ -89,7 +87,8 @@ class DatabaseLibrary(Library):
         with file.reading(path) as connection:
             meta = file.read_meta(connection, where)
             pairs = _pairs(connection, fingerprint, self._digests, where)
-            ids, types = checked_names(pairs, where=where, row="task", hint=_NAMES_HINT)
+            hint = "give every task an id and a type when the library is made"
+            ids, types = checked_names(pairs, where=where, row="task", hint=hint)
         fingerprint.prove(meta, len(ids), FORMAT, where)
         info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types))
         super().__init__(info, ids, types, meta, keep)

@@ -67,10 +67,11 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
     """What `meta` says, once the tables are known to be ours. Raises LibraryError."""
-    tables = _tables(connection)
-    if tables.get("meta") != TABLES["meta"]:
-        raise _foreign(connection, where)
-    values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
+    # A view or a virtual table of the same name is none of ours.
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name IN (?, ?, ?) LIMIT 4"
+    tables, values = dict(connection.execute(query, [*TABLES])), {}
+    if tables.get("meta") == TABLES["meta"]:
+        values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
     if values.get("format") != FORMAT.name:
         raise _foreign(connection, where)
     meta = FORMAT.fields(values, Meta, where)
@@ -95,16 +96,6 @@ def writing_to(out: Path) -> Iterator[None]:
                 hint="choose another format, or leave the task out",
             ) from None
         raise InputError(f"SQLite cannot write it: {error}", where=str(out), hint="write it to another disk") from error
-
-
-def _tables(connection: sqlite3.Connection) -> dict[str, str]:
-    """The statements that made our tables. A view or a virtual table of the same name does not count."""
-    names = ", ".join(f"'{name}'" for name in TABLES)
-    return dict(
-        connection.execute(
-            f"SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name IN ({names}) LIMIT {len(TABLES) + 1}"
-        )
-    )
 
 
 def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:

@@ -128,26 +128,22 @@ class ParquetLibrary(Library):
 
     def _texts(self, positions: Sequence[int], *, strict: bool) -> Iterator[bytes]:
         where = str(self._file)
-        with open(open_library_file(self._file), "rb") as raw:
+        with open(open_library_file(self._file), "rb") as raw, _arrow(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-            with _arrow(where):
-                file = _parquet(raw)
-            yield from in_asked_order(positions, self._starts, partial(self._read, file, strict))
+            yield from in_asked_order(positions, self._starts, partial(self._read, _parquet(raw), strict))
 
     def _read(self, file: Any, strict: bool, group: int, positions: list[int]) -> dict[int, bytes]:
+        where, first = str(self._file), self._starts[group]
         found: dict[int, bytes] = {}
-        where = str(self._file)
-        with _arrow(where):
-            first = self._starts[group]
-            for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
-                wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
-                chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
-                texts = self._rows.read(batch, chosen, where, first, strict=strict)
-                found.update(zip(wanted, texts, strict=True))
-                first += len(batch)
-                if len(found) == len(positions):
-                    return found
+        for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
+            wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
+            chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
+            texts = self._rows.read(batch, chosen, where, first, strict=strict)
+            found.update(zip(wanted, texts, strict=True))
+            first += len(batch)
+            if len(found) == len(positions):
+                return found
         raise FORMAT.damaged("a row group ends too early", where)
 
 

@@ -104,7 +104,7 @@ def _problem(index: Index) -> str | None:
     if index.names.file != NAMES:
         return f"the file of names cannot be called {shown(index.names.file)}"
     for number, part in enumerate(index.parts):
-        if not _PART.fullmatch(part.file) or part.file != part_name(number):
+        if part.file != part_name(number):
             return f"part {number} cannot lie in {shown(part.file)}"
         if part.tasks < 1:
             return f"{part.file} has {part.tasks} tasks"

@@ -151,6 +151,8 @@ class PartsLibrary(Library):
 
 def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     """The lines in a file of the folder, proved to be what was written. Raises LibraryError."""
+    import zstandard
+
     path = folder / file.file
     try:
         packed = read_regular(path, inside=folder, most=file.bytes)
@@ -158,25 +160,15 @@ def _lines(folder: Path, file: File, count: int) -> list[bytes]:
         raise FORMAT.damaged(str(error), str(path)) from None
     if len(packed) != file.bytes or hashlib.sha256(packed).hexdigest() != file.sha256:
         raise FORMAT.damaged(f"it is not what {INDEX} says it is", str(path))
-    raw = _unpacked(packed, file.raw_bytes)
-    if raw is None or not raw.endswith(b"\n"):
+    raw = b""
+    with contextlib.suppress(zstandard.ZstdError), zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+        raw = reader.read(file.raw_bytes + 1)  # the one byte more shows that there are more
+    if len(raw) != file.raw_bytes or not raw.endswith(b"\n"):
         raise FORMAT.damaged(f"it does not unpack to {file.raw_bytes:,} bytes", str(path))
     lines = raw[:-1].split(b"\n")
     if len(lines) != count:
         raise FORMAT.damaged(f"it has {len(lines):,} tasks in place of {count:,}", str(path))
     return lines
-
-
-def _unpacked(packed: bytes, size: int) -> bytes | None:
-    """The `size` bytes in one zstd frame; None if there are more or fewer."""
-    import zstandard
-
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-            raw = reader.read(size + 1)
-    except zstandard.ZstdError:
-        return None
-    return raw if len(raw) == size else None
 
 
 def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
