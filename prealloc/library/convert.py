@@ -149,16 +149,16 @@ def _copy(library: Library, add: Add, progress: Progress | None) -> int:
 @contextmanager
 def _new_text(out: Path, *, force: bool = False, before: bytes, between: bytes, behind: bytes) -> Iterator[Add]:
     """Objects one behind the other, with what stands before, between and behind them; packed if the name ends so."""
-    with new_file(out, force=force) as file:
+    with new_file(out, force=force) as write:
         first = True
 
         def add(record: Record) -> None:
             nonlocal first
-            file.write((before if first else between) + record.text)
+            write((before if first else between) + record.text)
             first = False
 
         yield add
-        file.write(behind)
+        write(behind)
 
 
 new_json = partial(_new_text, before=b'{"tasks":[\n', between=b",\n", behind=b"\n]}\n")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A format: how its names end and how its content begins. Each `module:function` is imported by who needs it."""
+    """A format: how its names end and how its content begins. Each `module:function` in here is imported by who needs it."""
 
     name: str
     endings: tuple[str, ...]
@@ -66,39 +66,36 @@ def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
 
 def _function(path: str) -> Callable[..., Any]:
     module, name = path.split(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
+    found: Callable[..., Any] = getattr(import_module(f"prealloc.library.{module}"), name)
     return found
 
 
 FORMATS = (
-    LibraryFormat(name="json", endings=("json",), writer="prealloc.library.convert:new_json"),
-    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="prealloc.library.convert:new_lines"),
+    LibraryFormat(name="json", endings=("json",), writer="convert:new_json"),
+    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="convert:new_lines"),
     LibraryFormat(
         name="database",
         endings=("db", "sqlite", "sqlite3"),
-        writer="prealloc.library.database.library:new_database",
-        opener="prealloc.library.database.library:DatabaseLibrary",
+        writer="database.library:new_database",
+        opener="database.library:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
     LibraryFormat(
-        name="parts",
-        endings=("parts",),
-        writer="prealloc.library.parts.library:new_parts",
-        opener="prealloc.library.parts.library:PartsLibrary",
+        name="parts", endings=("parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
     ),
     LibraryFormat(
         name="parquet",
         endings=("parquet",),
-        writer="prealloc.library.parquet.library:new_parquet",
-        opener="prealloc.library.parquet.library:ParquetLibrary",
+        writer="parquet.library:new_parquet",
+        opener="parquet.library:ParquetLibrary",
         magic=b"PAR1",
         is_foreign=True,
     ),
     LibraryFormat(
         name="pool",
         endings=("pool",),
-        writer="prealloc.library.packed.pool:new_pool",
-        opener="prealloc.library.packed.pool:SharedTaskPool",
+        writer="packed.pool:new_pool",
+        opener="packed.pool:SharedTaskPool",
         magic=b"prealloc-pool 1\n",
     ),
 )

@@ -15,9 +15,6 @@ from prealloc.library.cache import DEFAULT_BYTES, TaskCache
 from prealloc.library.rows import NULL
 from prealloc.model.task_hash import stable_hash, stable_hashes
 
-SAMPLED = 1000
-"""Tasks of each type that are looked at."""
-
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """How large the compact workflows of some tasks are, in bytes."""
@@ -77,9 +74,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial | None
 
 
-def stats_of(
-    library: Library, *, reads: int = 0, cache_bytes: int | None = None, sampled: int = SAMPLED, seed: int = 0
-) -> Stats:
+def stats_of(library: Library, *, reads: int, cache_bytes: int | None, sampled: int, seed: int) -> Stats:
     """Looks at `sampled` tasks of each type, and reads `reads` tasks at random through a cache."""
     places, chosen = _chosen(library, sampled)
     workflows: dict[str, list[int]] = {name: [] for name in places}

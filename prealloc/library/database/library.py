@@ -14,7 +14,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.base import Add, Library, Record, info_of, joined
 from prealloc.library.database import tables as file
-from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
+from prealloc.library.database.sqlar import pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
 from prealloc.library.storing.new_file import new_path
@@ -36,10 +36,8 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
         contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection,
     ):
         # Without a journal: until it is whole, no reader knows this file.
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("BEGIN")
-        for statement in file.TABLES.values():
+        pragmas = ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}")
+        for statement in (*(f"PRAGMA {pragma}" for pragma in pragmas), "BEGIN", *file.TABLES.values()):
             connection.execute(statement)
 
         def add(record: Record) -> None:
@@ -110,7 +108,7 @@ class DatabaseLibrary(Library):
         try:
             flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
             rest = unpack(fields, fields_bytes)
-        except CannotUnpack as error:
+        except ValueError as error:
             raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
         start = position * DIGEST_BYTES
         if digest(self.ids[position], self.types[position], flow, rest) != self._digests[start : start + DIGEST_BYTES]:

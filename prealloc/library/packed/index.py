@@ -126,12 +126,11 @@ def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
             columns, indexed = parse_index(read_file(place), str(place))
+            if indexed.is_of(descriptor):
+                return columns, indexed
+            refusal = _changed(str(place))
         except LibraryError as error:
             refusal = error
-            continue
-        if indexed.is_of(descriptor):
-            return columns, indexed
-        refusal = _changed(str(place))
     raise refusal
 
 

@@ -28,14 +28,7 @@ class PackedLibrary(Library):
     """Of the file with the tasks' texts."""
 
     def __init__(
-        self,
-        columns: Columns,
-        path: Path,
-        keep: tuple[str, ...],
-        *,
-        size: int,
-        sha256: str,
-        fields: Fields = COMMON,
+        self, columns: Columns, path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields = COMMON
     ) -> None:
         self.columns, self.path, self.keep = columns, path, checked_keep(keep)
         counted = Counter(columns.type_number)

@@ -86,7 +86,6 @@ class SharedTaskPool(PackedLibrary):
             yield self._memory[start : start + length]
 
     def close(self) -> None:
-        """Lets go of the file. Tasks that were given stay as they are."""
         if not self._memory.closed:
             self.columns.release()
             self._memory.close()
@@ -126,21 +125,21 @@ class SharedTaskPool(PackedLibrary):
 def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
     """A new pool, see `LibraryFormat.new`."""
     columns, counts = ColumnsBuilder(), Counts(0, 0, 0)
-    with new_file(out, force=force) as file:
-        at = file.write(MAGIC)
+    with new_file(out, force=force) as write:
+        at = write(MAGIC)
 
         def add(record: Record) -> None:
             nonlocal at
             workflow, fields = record.split()
             text = joined(workflow, fields)
-            file.write(text)
+            write(text)
             columns.extend([record.id], [record.type], [Span(at, len(text), digest(text), len(workflow or b""))])
             counts.add([record.row])
             at += len(text)
 
         yield add
-        at += file.write(padding(at))
+        at += write(padding(at))
         columns.finish(str(out))
         for piece in columns.pack(FORMAT, {}, counts):
-            file.write(bytes(piece))
-        file.write(_TAIL.pack(at, _END))
+            write(bytes(piece))
+        write(_TAIL.pack(at, _END))

@@ -118,15 +118,12 @@ class ParquetLibrary(Library):
         info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
         super().__init__(info, ids, types, self._rows.counts, keep)
 
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        return self._texts(positions, strict=False)
-
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         if isinstance(self._rows, ForeignRows):  # as they go elsewhere, nothing may be left out
             self._rows.refuse_unfit(str(self._file))
-        return self._compacted(positions, self._texts(positions, strict=True))
+        return self._compacted(positions, self.texts(positions, strict=True))
 
-    def _texts(self, positions: Sequence[int], *, strict: bool) -> Iterator[bytes]:
+    def texts(self, positions: Sequence[int], *, strict: bool = False) -> Iterator[bytes]:
         where = str(self._file)
         with open(open_library_file(self._file), "rb") as raw, _arrow(where):
             if not self._identity.is_of(raw.fileno()):
