@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A format: how its names end and how its content begins. Each `module:function` in here is imported by who needs it."""
+    """A format: how its names end and how its content begins. Its `module:function`s are imported by who needs them."""
 
     name: str
     endings: tuple[str, ...]
@@ -64,10 +64,9 @@ def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
     return re.compile(rf"\.({endings}){packed}\Z", re.IGNORECASE)
 
 
-def _function(path: str) -> Callable[..., Any]:
+def _function(path: str) -> Any:
     module, name = path.split(":")
-    found: Callable[..., Any] = getattr(import_module(f"prealloc.library.{module}"), name)
-    return found
+    return getattr(import_module(f"prealloc.library.{module}"), name)
 
 
 FORMATS = (

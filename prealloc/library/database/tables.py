@@ -73,7 +73,14 @@ def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
     if tables.get("meta") == TABLES["meta"]:
         values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
     if values.get("format") != FORMAT.name:
-        raise _foreign(connection, where)
+        ((application_id,),) = connection.execute("PRAGMA application_id")
+        if application_id == APPLICATION_ID:
+            raise FORMAT.damaged("its table meta is not as prealloc makes it", where)
+        raise LibraryError(
+            "this is a SQLite database, but not a task library that prealloc wrote",
+            where=where,
+            hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
+        )
     meta = FORMAT.fields(values, Meta, where)
     if tables != TABLES:
         raise FORMAT.damaged("its tables are not as prealloc makes them", where)
@@ -96,14 +103,3 @@ def writing_to(out: Path) -> Iterator[None]:
                 hint="choose another format, or leave the task out",
             ) from None
         raise InputError(f"SQLite cannot write it: {error}", where=str(out), hint="write it to another disk") from error
-
-
-def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
-    ((application_id,),) = connection.execute("PRAGMA application_id")
-    if application_id == APPLICATION_ID:
-        return FORMAT.damaged("its table meta is not as prealloc makes it", where)
-    return LibraryError(
-        "this is a SQLite database, but not a task library that prealloc wrote",
-        where=where,
-        hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
-    )

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
@@ -49,13 +47,13 @@ class TaskIndex(PackedLibrary):
     def __init__(
         self,
         library: Path,
-        columns: Columns,
-        indexed: Indexed,
+        columns: Columns[Indexed],
         descriptor: int,
         *,
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
+        indexed = columns.head.said
         self._fields = indexed.fields
         size, sha256, fields = indexed.bytes, indexed.sha256, indexed.fields or COMMON
         super().__init__(columns, library, keep, size=size, sha256=sha256, fields=fields)
@@ -75,11 +73,11 @@ class TaskIndex(PackedLibrary):
         path = Path(library)
         descriptor = open_library_file(path)
         try:
-            columns, indexed = _find(path, descriptor)
-            if fields not in (COMMON, indexed.fields):
+            columns = _find(path, descriptor)
+            if fields not in (COMMON, columns.head.said.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
-            return cls(path, columns, indexed, descriptor, keep=keep, cache_bytes=cache_bytes)
+            return cls(path, columns, descriptor, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -118,26 +116,17 @@ def _changed(where: str) -> LibraryError:
     return FORMAT.damaged("the library was changed since it was indexed", where)
 
 
-def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
+def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     """The index that fits a library that is open. Raises LibraryError: why the first does not."""
     refusal = LibraryError(
         "it has no index", where=str(library), hint=f"make one: prealloc library index {shlex.quote(str(library))}"
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns, indexed = parse_index(read_file(place), str(place))
-            if indexed.is_of(descriptor):
-                return columns, indexed
+            columns = Columns(read_file(place), FORMAT, str(place), Indexed)
+            if columns.head.said.is_of(descriptor):
+                return columns
             refusal = _changed(str(place))
         except LibraryError as error:
             refusal = error
     raise refusal
-
-
-def parse_index(text: bytes, where: str) -> tuple[Columns, Indexed]:
-    """The columns of an index, and the library that it is of. Raises LibraryError if a byte is not as written."""
-    columns = Columns(text, FORMAT, where)
-    try:
-        return columns, msgspec.convert(columns.head.said, Indexed)
-    except msgspec.ValidationError as error:
-        raise FORMAT.damaged(f"it does not say which file it belongs to: {error}", where) from None

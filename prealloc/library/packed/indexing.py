@@ -14,8 +14,8 @@ from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
-from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex, parse_index
-from prealloc.library.packed.table import ColumnsBuilder, Span, digest
+from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
@@ -49,12 +49,12 @@ def index_in_memory(
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
     packed, _ = _indexed(library, fields, progress)
-    columns, indexed = parse_index(b"".join(packed), str(library))
+    columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
     descriptor = open_library_file(library)
-    if not indexed.is_of(descriptor):
+    if not columns.head.said.is_of(descriptor):
         os.close(descriptor)
         raise changed_meanwhile(str(library))
-    return TaskIndex(library, columns, indexed, descriptor, keep=keep)
+    return TaskIndex(library, columns, descriptor, keep=keep)
 
 
 def _indexed(
@@ -77,7 +77,7 @@ def _indexed(
         os.close(descriptor)
     named = read.naming.fields if read.naming else None
     said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
-    return read.taker.pack(FORMAT, msgspec.to_builtins(said), read.counts), read.info
+    return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
 class _Columns(ColumnsBuilder):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -17,7 +17,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.base import Library, info_of
 from prealloc.library.packed.table import Columns, Lazy
 from prealloc.library.rows import checked_keep
-from prealloc.model.fields import COMMON, Fields
+from prealloc.model.fields import Fields
 from prealloc.model.task_hash import stable_hash
 
 
@@ -28,11 +28,10 @@ class PackedLibrary(Library):
     """Of the file with the tasks' texts."""
 
     def __init__(
-        self, columns: Columns, path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields = COMMON
+        self, columns: Columns[Any], path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields
     ) -> None:
         self.columns, self.path, self.keep = columns, path, checked_keep(keep)
-        counted = Counter(columns.type_number)
-        types = {name: counted[number] for number, name in enumerate(columns.head.types)}
+        types = Counter(map(columns.head.types.__getitem__, columns.type_number))
         info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)
         ids, names = (Lazy(len(columns), get) for get in (columns.id, columns.type))
         super().__init__(info, ids, names, columns.counts, self.keep)

@@ -32,6 +32,7 @@ from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest,
 from prealloc.library.rows import Counts
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
+from prealloc.model.fields import COMMON
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
@@ -63,11 +64,11 @@ class SharedTaskPool(PackedLibrary):
         at, end = _TAIL.unpack_from(self._memory, tail)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
             raise FORMAT.damaged("it is not a task pool, or only a part of one", where)
-        columns = Columns(self._memory, FORMAT, where, at=at)
+        columns = Columns(self._memory, FORMAT, where, dict, at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
         # The sha256 is of all digests, and so of all tasks.
-        super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256)
+        super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256, fields=COMMON)
         self._end = at
         self._checked = bytearray(len(columns))
 

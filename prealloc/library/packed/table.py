@@ -24,7 +24,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,8 +54,10 @@ _COLUMNS = {
 
 _CHUNK = 1 << 16
 
+T = TypeVar("T")
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first line of a packed table, behind its format."""
 
     tasks: int
@@ -66,7 +68,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Offset from the end of the padding, and bytes."""
     sha256: str
     """Of the rest of this head, and of all columns."""
-    said: dict[str, Any]
+    said: T
     """What the kind of file that this is has to say besides."""
 
 
@@ -131,7 +133,7 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
-    def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
+    def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         head = Head(
@@ -141,7 +143,7 @@ class ColumnsBuilder:
             two_ids=counts.two_ids,
             columns=_places({name: column.nbytes for name, column in columns.items()}),
             sha256="",
-            said=dict(said),
+            said=said,
         )
         hashed = format.hashed(head, "sha256")
         for column in columns.values():
@@ -158,17 +160,20 @@ class ColumnsBuilder:
             yield padding(column.nbytes)
 
 
-class Columns:
+class Columns(Generic[T]):
     """A packed table, read: what lies in `text` from `at` on. `text` must live as long as this does.
 
-    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make.
+    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make, with something of the type `said` said.
     """
 
-    def __init__(self, text: bytes | mmap.mmap, format: StoredFormat, where: str, *, at: int = 0) -> None:
+    def __init__(
+        self, text: bytes | mmap.mmap, format: StoredFormat, where: str, said: type[T], *, at: int = 0
+    ) -> None:
         self._where = where
         self._format = format
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
-        self.head = head = format.decode(bytes(text[at:line_end]), Head, where)
+        shape: type[Head[T]] = Head[said]  # type: ignore[valid-type]
+        self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
