@@ -19,7 +19,7 @@ from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import Naming
 from prealloc.library.open import read_library, text_source
-from prealloc.library.packed.table import ColumnsBuilder, Span
+from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import begins_as_ours, read_tasks
@@ -119,7 +119,7 @@ class _Copies(ColumnsBuilder):
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
+        self.add_ids(ids)
         if self._give is None:
             return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):

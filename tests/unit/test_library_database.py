@@ -161,7 +161,7 @@ def test_what_is_not_ours_is_told(tmp_path: Path) -> None:
     text.write_text("{}")
     for place, problem in (
         (foreign, "a SQLite database, but not a task library that prealloc wrote"),
-        (text, "not a SQLite database"),
+        (text, "not a database"),
     ):
         with pytest.raises(LibraryError, match=problem) as caught:
             opened(place)

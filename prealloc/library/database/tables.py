@@ -24,7 +24,6 @@ from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1)
 APPLICATION_ID = 0x7072_6C62  # "prlb", for file(1)
-MAGIC = b"SQLite format 3\0"
 
 TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value NOT NULL)",

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest
+from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
@@ -87,9 +88,9 @@ class _Columns(ColumnsBuilder):
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
-        start, layout = batch.origin.byte, batch.layout
-        texts = zip(layout.spans, layout.texts, strict=True)
-        self.extend(ids, types, (Span(start + at, length, digest(memoryview(text))) for (at, length), text in texts))
+        starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
+        texts = [memoryview(text) for text in batch.layout.texts]
+        self.extend(ids, types, starts, texts, repeat(0, len(ids)))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:

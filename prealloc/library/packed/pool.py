@@ -28,7 +28,7 @@ from typing import Any
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.packed.table import Columns, ColumnsBuilder, digest, padding
 from prealloc.library.rows import Counts
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
@@ -134,7 +134,7 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             workflow, fields = record.split()
             text = joined(workflow, fields)
             write(text)
-            columns.extend([record.id], [record.type], [Span(at, len(text), digest(text), len(workflow or b""))])
+            columns.extend([record.id], [record.type], [at], [text], [len(workflow or b"")])
             counts.add([record.row])
             at += len(text)
 

@@ -24,7 +24,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -72,15 +72,6 @@ class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown
     """What the kind of file that this is has to say besides."""
 
 
-class Span(NamedTuple):
-    """Where the text of a task lies, and what it is."""
-
-    start: int
-    length: int
-    digest: bytes
-    workflow: int = 0
-
-
 def digest(text: bytes | memoryview) -> bytes:
     """What proves a task's text."""
     return hashlib.blake2b(text, digest_size=_DIGEST).digest()
@@ -95,22 +86,30 @@ class ColumnsBuilder:
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
 
-    def extend(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
-        """Takes in tasks, at least one, in any order."""
+    def extend(
+        self,
+        ids: Sequence[str],
+        types: Sequence[str],
+        starts: Iterable[int],
+        texts: Sequence[bytes | memoryview],
+        workflows: Iterable[int],
+    ) -> None:
+        """Takes in tasks, at least one, in any order: where the text of each begins, it, and bytes of its workflow."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
-        starts, lengths, digests, workflows = zip(*spans, strict=True)
+        lengths, number = [*map(len, texts)], self.types
         if (longest := max(lengths)) > MOST_TEXT:
             where = f"the task {shown(ids[lengths.index(longest)])}"
             raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
-        number = self.types
-        names = [utf8(id) for id in ids]
-        self.hash.extend(stable_hashes(ids))
+        self.add_ids(ids)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.start.extend(starts)
         self.length.extend(lengths)
         self.workflow.extend(workflows)
-        self.digest += b"".join(digests)
-        self._add_names(names)
+        self.digest += b"".join(map(digest, texts))
+
+    def add_ids(self, ids: Sequence[str]) -> None:
+        self.hash.extend(stable_hashes(ids))
+        self._add_names([utf8(id) for id in ids])
 
     def _add_names(self, names: Sequence[bytes | bytearray]) -> None:
         self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
