@@ -53,12 +53,12 @@ class TaskIndex(PackedLibrary):
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
+        self._descriptor = descriptor  # at once: it is closed with this, whatever is wrong with the rest
         indexed = columns.head.said
         self._fields = indexed.fields
         size, sha256, fields = indexed.bytes, indexed.sha256, indexed.fields or COMMON
         super().__init__(columns, library, keep, size=size, sha256=sha256, fields=fields)
         self._cache = TaskCache(cache_bytes)
-        self._descriptor = descriptor
 
     @classmethod
     def open(
@@ -71,16 +71,12 @@ class TaskIndex(PackedLibrary):
     ) -> TaskIndex:
         """The index of a library file, where there is one that fits. Raises LibraryError."""
         path = Path(library)
-        descriptor = open_library_file(path)
-        try:
-            columns = _find(path, descriptor)
+        with open(open_library_file(path), "rb") as file:
+            columns = _find(path, file.fileno())
             if fields not in (COMMON, columns.head.said.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
-            return cls(path, columns, descriptor, keep=keep, cache_bytes=cache_bytes)
-        except BaseException:
-            os.close(descriptor)
-            raise
+            return cls(path, columns, os.dup(file.fileno()), keep=keep, cache_bytes=cache_bytes)
 
     def __getitem__(self, id: str) -> LightweightTask:
         return self._cache.get(self.position(id), self.task)

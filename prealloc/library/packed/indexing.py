@@ -14,7 +14,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
-from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
+from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.batches import Batch
@@ -40,7 +40,8 @@ def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | N
 
     Raises LibraryError for what is not a library, or is packed: then single tasks cannot be read.
     """
-    packed, info = _indexed(library, fields, progress)
+    with open(open_library_file(library), "rb") as file:
+        packed, info = _indexed(library, file.fileno(), fields, progress)
     place = _put(index_places(library), packed)
     return IndexMade(path=readable_name(str(place.absolute())), bytes=place.stat().st_size, info=info)
 
@@ -49,33 +50,25 @@ def index_in_memory(
     library: Path, *, keep: tuple[str, ...] = (), fields: Fields = COMMON, progress: Progress | None = None
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
-    packed, _ = _indexed(library, fields, progress)
-    columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
-    descriptor = open_library_file(library)
-    if not columns.head.said.is_of(descriptor):
-        os.close(descriptor)
-        raise changed_meanwhile(str(library))
-    return TaskIndex(library, columns, descriptor, keep=keep)
+    with open(open_library_file(library), "rb") as file:
+        packed, _ = _indexed(library, file.fileno(), fields, progress)
+        columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
+        return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep)
 
 
 def _indexed(
-    library: Path, fields: Fields, progress: Progress | None
+    library: Path, descriptor: int, fields: Fields, progress: Progress | None
 ) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
-    """The index of a library as the pieces of its file, and the library's fingerprint."""
-    where = str(library)
-    descriptor = open_library_file(library)
-    try:
-        before = FileIdentity.of(descriptor)
-        if packing(os.pread(descriptor, 4, 0)) is not None:
-            raise LibraryError(
-                "a packed file cannot be indexed: reading a task needs everything before it",
-                where=where,
-                hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
-            )
-        # It is another meanwhile? Then either reading it tells, or the index does not fit it.
-        read = read_tasks(file_source(library, descriptor), _Columns, fields=fields, progress=progress)
-    finally:
-        os.close(descriptor)
+    """The index of a library that is open as the pieces of its file, and the library's fingerprint."""
+    before = FileIdentity.of(descriptor)
+    if packing(os.pread(descriptor, 4, 0)) is not None:
+        raise LibraryError(
+            "a packed file cannot be indexed: reading a task needs everything before it",
+            where=str(library),
+            hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
+        )
+    # If the file changes from here on, either reading it tells, or the index does not fit it.
+    read = read_tasks(file_source(library, descriptor), _Columns, fields=fields, progress=progress)
     named = read.naming.fields if read.naming else None
     said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
     return read.taker.pack(FORMAT, said, read.counts), read.info
