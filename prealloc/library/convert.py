@@ -111,7 +111,7 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them on, if there is where to. Holds their ids."""
+    """Takes the tasks of a text in its order, holds their ids, and passes the tasks to `give`, if there is one."""
 
     def __init__(self, give: Add | None = None, naming: Naming | None = None) -> None:
         super().__init__()

@@ -108,6 +108,7 @@ class ColumnsBuilder:
         self.digest += b"".join(map(digest, texts))
 
     def add_ids(self, ids: Sequence[str]) -> None:
+        """Takes in the ids alone: enough to find one that is there twice."""
         self.hash.extend(stable_hashes(ids))
         self._add_names([utf8(id) for id in ids])
 
