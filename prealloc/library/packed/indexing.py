@@ -25,6 +25,7 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 
 _LONGEST_NAME = 240
+_LARGE = 1 << 14
 
 
 class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +97,20 @@ class _Columns(ColumnsBuilder):
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=self._where, hint=hint)
         start, layout = batch.origin.byte, batch.layout
-        texts = zip(layout.spans, layout.texts, strict=True)
-        self.extend(ids, types, (Span(start + at, length, digest(memoryview(text))) for (at, length), text in texts))
+        proofs = zip(layout.spans, _digests([memoryview(text) for text in layout.texts]), strict=True)
+        self.extend(ids, types, (Span(start + at, length, proof) for (at, length), proof in proofs))
+
+
+def _digests(texts: Sequence[memoryview]) -> list[bytes]:
+    """The digest of each text. Large ones are shared with a second thread: hashing leaves the interpreter to others."""
+    half = len(texts) // 2
+    if sum(map(len, texts)) < _LARGE * len(texts) or not half:
+        return list(map(digest, texts))
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "prealloc-hash") as thread:
+        others = thread.submit(lambda: list(map(digest, texts[half:])))
+        return [*map(digest, texts[:half]), *others.result()]
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
