@@ -19,7 +19,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.rows import FIELDS, is_name, named
+from prealloc.library.rows import FIELDS, are_names, names_of
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
@@ -62,16 +62,12 @@ class Batch:
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = [], []
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        for row in self.rows:
-            task_id, task_type = named(row)
-            if not (is_name(task_id) and is_name(task_type)):
-                raise self.diagnosis().of_names(self.rows)
-            ids.append(task_id)
-            types.append(one_of.setdefault(task_type, task_type))
+        ids, types = names_of(self.rows)
+        if not (are_names(ids) and are_names(types)):
+            raise self.diagnosis().of_names(self.rows)
         self.refuse_twice(_OWN | set(keep))
-        return ids, types
+        one_of: dict[str, str] = {}  # one string object per type, not one per task
+        return ids, list(map(one_of.setdefault, types, types))
 
     def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
