@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
 NOTHING = Raw(b"")
@@ -124,6 +124,5 @@ def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
     odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
     if odd:
         found.append(Mistake("‹keep›", f"{odd} has a quote, backslash or control character", "rename the field"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     return (EVERY_FIELD,) if EVERY_FIELD in keep else tuple(sorted(set(keep)))
