@@ -132,7 +132,7 @@ class _Copies(ColumnsBuilder):
             except StrictJsonError as error:
                 if self._naming is not None:
                     error.offset = None  # it is not that of the text as it lies there
-                raise batch.diagnosis().of_task(place, error) from None
+                raise batch.of_task(place, error) from None
             self._writer.add(Record(id, type, text))
 
     def finish(self, where: str) -> None:
