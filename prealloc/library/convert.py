@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.batches import Batch
-from prealloc.library.text.reading import begins_as_ours, read_tasks
+from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
@@ -105,27 +106,22 @@ def _copy_text(source: Source, writer: Writer, fields: Fields, notes: Notes | No
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
     the text is read twice.
     """
-    naming = None
-    if not begins_as_ours(source, fields):
-        naming = read_tasks(source, _Copies, fields=fields, progress=progress).naming
-    if naming is not None and naming.note and notes is not None:
-        notes(naming.note)
-    copied = read_tasks(source, lambda: _Copies(writer, naming), fields=fields, progress=progress, naming=naming)
-    return copied.info.tasks
+    read = read_tasks(source, partial(_Copies, writer), fields=fields, progress=progress, named_first=True)
+    if read.naming is not None and read.naming.note and notes is not None:
+        notes(read.naming.note)
+    return read.info.tasks
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them to a writer, if there is one. Holds their ids."""
+    """Takes the tasks of a text in its order, and gives them to a writer. Holds their ids."""
 
-    def __init__(self, writer: Writer | None = None, naming: Naming | None = None) -> None:
+    def __init__(self, writer: Writer, naming: Naming | None) -> None:
         super().__init__()
         self._writer = writer
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
-        if self._writer is None:
-            return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
                 text = compact(raw if self._naming is None else self._naming.own(raw, id, type))

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -72,8 +71,8 @@ def _indexed(
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        text, new_taker = file_source(library, descriptor), partial(_Columns, where)
-        read = read_tasks(text, new_taker, fields=fields, progress=progress)
+        text = file_source(library, descriptor)
+        read = read_tasks(text, lambda _: _Columns(where), fields=fields, progress=progress)
         if not before.is_of(descriptor):
             raise changed_meanwhile(where)
     finally:
