@@ -22,7 +22,7 @@ from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batches import Batch
-from prealloc.library.text.reading import begins_as_ours, read_tasks
+from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
@@ -101,34 +101,29 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
     the text is read twice.
     """
-    naming = None
-    if not begins_as_ours(source, fields):
-        naming = read_tasks(source, _Copies, fields=fields, progress=progress).naming
-    if naming is not None and naming.note and notes is not None:
-        notes(naming.note)
-    copied = read_tasks(source, lambda: _Copies(add, naming), fields=fields, progress=progress, naming=naming)
-    return copied.info.tasks
+    read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
+    if read.naming is not None and read.naming.note and notes is not None:
+        notes(read.naming.note)
+    return read.info.tasks
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, holds their ids, and passes the tasks to `give`, if there is one."""
+    """Takes the tasks of a text in its order, holds their ids, and passes the tasks on."""
 
-    def __init__(self, give: Add | None = None, naming: Naming | None = None) -> None:
+    def __init__(self, give: Add, naming: Naming | None) -> None:
         super().__init__()
         self._give = give
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self.add_ids(ids)
-        if self._give is None:
-            return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
                 text = compact(raw if self._naming is None else self._naming.own(raw, id, type))
             except StrictJsonError as error:
                 if self._naming is not None:
                     error.offset = None  # it is not that of the text as it lies there
-                raise batch.diagnosis().of_task(place, error) from None
+                raise batch.of_task(place, error) from None
             self._give(Record(id, type, text))
 
     def finish(self, where: str) -> None:

@@ -69,7 +69,7 @@ def _indexed(
             hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
         )
     # If the file changes from here on, either reading it tells, or the index does not fit it.
-    read = read_tasks(file_source(library, descriptor), _Columns, fields=fields, progress=progress)
+    read = read_tasks(file_source(library, descriptor), lambda _: _Columns(), fields=fields, progress=progress)
     named = read.naming.fields if read.naming else None
     said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
     return read.taker.pack(FORMAT, said, read.counts), read.info

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.text.refuse import HEAD, not_utf8, python, refuse_binary, rewrite
+from prealloc.library.text.refuse import not_utf8, python, rewrite
 
 _LONGEST_CELL = 2**31 - 1
 """The csv module allows 128 KB by default."""
@@ -30,10 +30,8 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
-    first = next(pieces, b"")
-    refuse_binary(first[:HEAD], where)
     before = csv.field_size_limit(_LONGEST_CELL)
-    lines = _lines(itertools.chain([first], pieces))
+    lines = _lines(pieces)
     try:
         head = next(lines)
         if delimiter == "," and ";" in head and "," not in head:  # as where the comma is in numbers

@@ -13,10 +13,11 @@ from msgspec import Raw
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
-from prealloc.library.naming import names_any
+from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
+from prealloc.model.fields import COMMON
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
@@ -50,7 +51,9 @@ def task_files(folder: Path) -> Source | None:
             done += len(content)
             if progress:
                 progress(done, max(done, in_all))
-        if not names_any(tasks):
+        common = Names(COMMON, tasks[0], str(folder))
+        common.take(tasks, list)
+        if common.best()[0] is None:
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:
@@ -82,7 +85,7 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 def _task(file: Path, content: bytes) -> dict[str, Raw]:
     try:
         if file.suffix.lower() in _YAML:
-            content = msgspec.json.encode(_yaml(file, content))
+            content = _yaml(file, content)
         fields = FIELDS.decode(compact(content))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
@@ -96,7 +99,8 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
     return fields
 
 
-def _yaml(file: Path, content: bytes) -> Any:
+def _yaml(file: Path, content: bytes) -> bytes:
+    """What a YAML file says, as JSON. Raises StrictJsonError."""
     try:
         import yaml
     except ImportError as error:
@@ -122,6 +126,6 @@ def _yaml(file: Path, content: bytes) -> Any:
         value = yaml.load(content, Loader)
         check_json(value, "task")
     except (yaml.YAMLError, NoJson, UnicodeDecodeError, RecursionError) as error:
-        problem = f"it is not YAML that JSON can hold: {brief(error)}"
-        raise LibraryError(" ".join(problem.split()), where=str(file), hint="fix the file, or move it away") from None
-    return value
+        problem = " ".join(brief(error).split())
+        raise StrictJsonError(f"it is not YAML that JSON can hold: {problem}") from None
+    return msgspec.json.encode(value)
