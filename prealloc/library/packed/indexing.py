@@ -16,7 +16,7 @@ from prealloc.files.paths import index_places, readable_name
 from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import ColumnsBuilder, Span, digest
-from prealloc.library.text.batches import Batch
+from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import packing

@@ -11,18 +11,15 @@ import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.rows import FIELDS, is_name, named
+from prealloc.library.rows import FIELDS
+from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
-from prealloc.library.text.diagnose import Excerpt, Origin
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
+from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
 from prealloc.library.text.refuse import nothing_in_it, rewrite_json
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.library.text.window import SPACE, Window
@@ -37,53 +34,12 @@ _WRONG_GUESSES = 3
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
-_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _LISTS_SHOWN = 10
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 _YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
-
-
-@dataclass
-class Batch(Excerpt):
-    """Some tasks of a library, as a library of its own."""
-
-    key: str | None = None
-    """Of the only task, if it lies under a key of its own, which is its id."""
-    rows: Sequence[Any] = ()
-    """The tasks, decoded."""
-
-    def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
-        """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = [], []
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        for index, row in enumerate(self.rows):
-            task_id, task_type = named(row)
-            if not (is_name(task_id) and is_name(task_type)):
-                raise self.of_names(index, row)
-            ids.append(task_id)
-            types.append(one_of.setdefault(task_type, task_type))
-        self.refuse_twice(_OWN | set(keep))
-        return ids, types
-
-    def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
-        """Raises LibraryError for a task that has one of these keys twice (None: any)."""
-        if found := self.layout.key_twice(watched):
-            raise self.of_key_twice(*found)
-
-    @cached_property
-    def layout(self) -> Layout:
-        """How the tasks lie in the text. Asked for when they are decoded."""
-        return Layout(self.fmt, self.text, self.rows)
-
-    def first(self) -> bytes:
-        """The text of the first task; nothing where it is damaged."""
-        with contextlib.suppress(Damage):
-            for start in self.fmt.starts(self.text):
-                return bytes(self.text[start : Cursor(self.text).after(start)])
-        return b""
 
 
 Shape = Callable[[Batch], type]
@@ -142,7 +98,7 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            raise Excerpt(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
+            raise Batch(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
         self.last = Batch(fmt, text, self._where, origin, key)
