@@ -132,8 +132,8 @@ class Batch:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
         index = start = -1
         with contextlib.suppress(Damage):
-            for start in self.fmt.starts(self.text):
-                index += 1
+            for found in self.fmt.starts(self.text):
+                index, start = index + 1, found
         task = self._task(index, start) if index >= 0 else ""
         where = ", ".join(filter(None, [self.where, task, place.at()]))
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))

@@ -21,7 +21,7 @@ from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
 from prealloc.library.text.refuse import nothing_in_it, rewrite_json
-from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
 
@@ -37,7 +37,7 @@ _MOST_FIRST = 8 << 20
 _LISTS_SHOWN = 10
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
-_FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
+_OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 _YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
 
@@ -66,7 +66,7 @@ class _Cutter:
     def __init__(self, window: Window, source: Source, shape: Shape) -> None:
         self._window = window
         self._where = source.where
-        self._name = source.name
+        self._source = source
         self._shape = shape
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
@@ -82,7 +82,7 @@ class _Cutter:
         blank = len(window.text) > 0
         window.drop_space(0)
         begins = window.byte(0)
-        if not begins and self._name == LINES:  # there were no rows
+        if not begins and self._source.is_made:  # there were no rows
             return
         if not begins:
             raise nothing_in_it(self._where, blank=blank)
@@ -91,7 +91,7 @@ class _Cutter:
                 yield from self._items(0)
                 self._refuse_more(1)
             elif begins != b"{":
-                hint = _YAML if self._name.endswith((".yaml", ".yml")) else _SHAPES
+                hint = _YAML if self._source.name.endswith((".yaml", ".yml")) else _SHAPES
                 raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=hint)
             elif self._is_lines():
                 yield from self._lines()
@@ -124,7 +124,7 @@ class _Cutter:
             pass
         if b"\n" in window.text:
             window.grow()
-        return is_lines(window.text, self._name)
+        return is_lines(window.text, self._source.name)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
@@ -266,14 +266,10 @@ class _Cutter:
 
 def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
-    cursor = Cursor(text)
-    try:
-        end = cursor.after(1)
-        second = cursor.skip_space(end + 1)
-    except Damage:
-        return b""
-    key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
-    return bytes(text[brace : key.end()]) if key and brace >= 0 and text[end : end + 1] == b"," else b""
+    found = None
+    with contextlib.suppress(Damage):
+        found = _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1)))
+    return found[0] if found else b""
 
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:
