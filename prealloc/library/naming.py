@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -71,15 +72,11 @@ def _find(tasks: Sequence[Task], path: str) -> list[Any]:
         whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join([task[path] for task in tasks]))
         return whole
     except (KeyError, *UNREADABLE):
-        return [_find_in(task, path) for task in tasks]
-
-
-def _find_in(task: Task, path: str) -> Any:
-    try:
-        raw = raw_at(task, path)
-        return None if raw is None else msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None
+        found = [None] * len(tasks)
+        for place, task in enumerate(tasks):
+            with suppress(*UNREADABLE):
+                found[place] = msgspec.json.decode(raw_at(task, path) or NULL)
+        return found
 
 
 def _id(value: Any) -> str | None:

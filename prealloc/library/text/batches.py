@@ -20,7 +20,7 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import nothing_in_it, rewrite_json
+from prealloc.library.text.refuse import rewrite_json
 from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
@@ -85,7 +85,8 @@ class _Cutter:
         if not begins and self._source.is_made:  # there were no rows
             return
         if not begins:
-            raise nothing_in_it(self._where, blank=blank)
+            problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
+            raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
             if begins == b"[":
                 yield from self._items(0)
