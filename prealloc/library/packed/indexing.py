@@ -18,7 +18,7 @@ from prealloc.library.cache import DEFAULT_BYTES
 from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, ColumnsBuilder
-from prealloc.library.text.batches import Batch
+from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import packing

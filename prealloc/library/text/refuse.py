@@ -79,12 +79,6 @@ def not_utf8(where: str) -> str:
     return f"save the file as UTF-8, or fix that byte; if it is Latin-1: {command}"
 
 
-def nothing_in_it(where: str, *, blank: bool) -> LibraryError:
-    """The error of a text without anything, or of nothing but whitespace."""
-    problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
-    return LibraryError(problem, where=where, hint="write the tasks into it, or give another file")
-
-
 def no_tasks(where: str) -> LibraryError:
     """The error of a library with nothing in it."""
     return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
