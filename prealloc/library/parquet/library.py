@@ -101,17 +101,16 @@ class ParquetLibrary(Library):
         _need_pyarrow(where)
         self._file = path
         self._starts: list[int] = []
-        with open(open_library_file(path), "rb") as raw:
+        with open(open_library_file(path), "rb") as raw, _arrow(where):
             self._identity = FileIdentity.of(raw.fileno())
-            with _arrow(where):
-                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
-                file = _parquet(raw)
-                self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
-                pairs = self._rows.pairs(_groups(file, self._rows, self._starts), where)
-                hint = "give every task a string for an id, and one for a type"
-                ids, types = checked_names(pairs, where=where, row="row", hint=hint)
-                if not self._identity.is_of(raw.fileno()):
-                    raise changed_meanwhile(where)
+            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+            file = _parquet(raw)
+            self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
+            pairs = self._rows.pairs(_groups(file, self._rows, self._starts), where)
+            hint = "give every task a string for an id, and one for a type"
+            ids, types = checked_names(pairs, where=where, row="row", hint=hint)
+            if not self._identity.is_of(raw.fileno()):
+                raise changed_meanwhile(where)
         naming, size = self._rows.naming, self._identity.bytes
         self.note = naming and naming.note
         named = naming.fields if naming else COMMON

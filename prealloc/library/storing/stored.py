@@ -20,7 +20,7 @@ from prealloc.library.base import AGAIN, Record
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts, is_name
 from prealloc.library.text.refuse import no_tasks
-from prealloc.model.task_hash import stable_hashes, utf8
+from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import brief, shown
 
 DIGEST_BYTES = 16
@@ -156,5 +156,5 @@ class Fingerprint:
 
 
 def _text(text: str) -> bytes:
-    raw = utf8(text)
+    raw = text.encode("utf-8", "surrogatepass")
     return len(raw).to_bytes(8, "big") + raw
