@@ -151,6 +151,9 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
     try:
         return TaskIndex.open(file, keep=keep, fields=fields)
     except LibraryError as error:
-        repair = f"prealloc library index {shlex.quote(str(file))}"
+        from prealloc.library.packed.indexing import moved_aside
+
+        aside = filter(None, map(moved_aside, index_places(file)))
+        repair = " && ".join([*aside, shlex.join(["prealloc", "library", "index", str(file)])])
         notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
         return None

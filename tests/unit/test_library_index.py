@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -236,9 +237,13 @@ def test_a_damaged_index_is_made_again(library: Path) -> None:
 
 
 def test_somebody_elses_file_is_not_replaced(library: Path) -> None:
-    """Law: what lies where the index would be and is none stays, be it notes, a folder or a link to them."""
+    """Law: what lies where the index would be and is none stays, be it notes or a folder; how to move it is said."""
     beside, _ = index_places(library)
     beside.write_text("my own notes")
+    notes: list[str] = []
+    read_library(library, notes=notes.append)
+    move = shlex.join(["mv", str(beside), f"{beside}.aside"])
+    assert notes[0].endswith(f"`{move} && prealloc library index {library}` repairs it")
     with pytest.raises(LibraryError, match="would be replaced"):
         make_index(library)
     assert beside.read_text() == "my own notes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -103,10 +104,9 @@ def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Pat
     beside, cached = places
     place = beside if os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME else cached
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
-        if place.is_dir() or not (_is_index(place) or head_of(place, 1) == b""):
-            raise LibraryError(
-                "this is not an index, and would be replaced", where=str(place), hint="move it out of the way"
-            )
+        if aside := moved_aside(place):
+            problem, hint = "this is not an index, and would be replaced", f"move it out of the way: {aside}"
+            raise LibraryError(problem, where=str(place), hint=hint)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)
     for other in {beside, cached} - {place}:
@@ -114,6 +114,13 @@ def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Pat
             with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
                 os.unlink(other)
     return place
+
+
+def moved_aside(place: Path) -> str | None:
+    """The command that makes room for an index, where something else lies; None where that need not be."""
+    if _is_index(place) or not (place.is_dir() or head_of(place, 1)):
+        return None
+    return shlex.join(["mv", str(place), f"{place}.aside"])
 
 
 def _is_index(place: Path) -> bool:
