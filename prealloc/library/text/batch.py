@@ -14,7 +14,7 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
-from prealloc.library.rows import Row, is_name, named
+from prealloc.library.rows import Row, are_names, is_name, named, names_of
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import ARRAY, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json
@@ -64,16 +64,13 @@ class Batch:
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = [], []
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        for index, row in enumerate(self.rows):
-            task_id, task_type = named(row)
-            if not (is_name(task_id) and is_name(task_type)):
-                raise self._of_names(index, row)
-            ids.append(task_id)
-            types.append(one_of.setdefault(task_type, task_type))
+        ids, types = names_of(self.rows)
+        if not (are_names(ids) and are_names(types)):
+            index, row = next((i, row) for i, row in enumerate(self.rows) if not all(map(is_name, named(row))))
+            raise self._of_names(index, row)
         self.refuse_twice(_OWN | set(keep))
-        return ids, types
+        one_of: dict[str, str] = {}  # one string object per type, not one per task
+        return ids, list(map(one_of.setdefault, types, types))
 
     def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
