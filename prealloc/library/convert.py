@@ -108,7 +108,7 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them on. Holds their ids."""
+    """Takes the tasks of a text in its order, holds their ids, and passes the tasks on."""
 
     def __init__(self, give: Add, naming: Naming | None) -> None:
         super().__init__()
