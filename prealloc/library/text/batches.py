@@ -197,7 +197,8 @@ class _Cutter:
         while mark != b"}":
             key, at = window.read_key(at)
             if key != "tasks":
-                values.append((key, at, at := window.after(at)))
+                begins, at = at, window.after(at)
+                values.append((key, begins, at))
             elif found:
                 raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
             elif window.byte(at) not in (b"[", b""):
