@@ -20,7 +20,7 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import rewrite_json
+from prealloc.library.text.refuse import HEAD, rewrite_json
 from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
@@ -76,7 +76,7 @@ class _Cutter:
     def batches(self) -> Iterator[Batch]:
         """The tasks. Raises LibraryError."""
         window = self._window
-        window.fill(BATCH)
+        window.fill(HEAD)
         if window.text.startswith(codecs.BOM_UTF8):
             window.drop(len(codecs.BOM_UTF8))
         blank = len(window.text) > 0
@@ -197,7 +197,8 @@ class _Cutter:
         while mark != b"}":
             key, at = window.read_key(at)
             if key != "tasks":
-                values.append((key, at, at := window.after(at)))
+                begins, at = at, window.after(at)
+                values.append((key, begins, at))
             elif found:
                 raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
             elif window.byte(at) not in (b"[", b""):
