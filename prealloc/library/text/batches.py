@@ -27,6 +27,7 @@ from prealloc.library.text.refuse import HEAD, nothing_in_it, refuse_binary, rew
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
+from prealloc.model.words import shown
 
 BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
@@ -43,7 +44,6 @@ _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
-_YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
 
 
 @dataclass
@@ -164,8 +164,9 @@ class _Cutter:
                 yield from self._items(0)
                 self._refuse_more(1)
             elif begins != b"{":
-                hint = _YAML if name.endswith((".yaml", ".yml")) else _SHAPES
-                raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=hint)
+                start = shown(window.text[:40].decode(errors="ignore"))
+                problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
+                raise Damage(problem, 0, hint=_SHAPES)
             elif self._is_lines(name):
                 yield from self._lines()
             else:
@@ -303,7 +304,18 @@ class _Cutter:
             for key, at, end in values:
                 yield self._keyed(key, at, end)
             return
-        problem, hint = 'a JSON object without "tasks"', _SHAPES
+        there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
+        problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
+        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in values if window.byte(at) == b"{"]
+        nested = [
+            (len(raw), key, name)
+            for key, value in objects
+            for name, raw in value.items()
+            if _LIST_OF_OBJECTS.match(raw)
+        ]
+        if nested:
+            _, key, name = max(nested)
+            hint = f"write the list of tasks alone: {rewrite_json(self._where, f'd[{key!r}][{name!r}]')}"
         if lists:
             names = ", ".join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"
@@ -312,7 +324,7 @@ class _Cutter:
             if len(values) == len(lists) > _LISTS_SHOWN:
                 each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
                 hint = f"make every task an object: {each}"
-        raise LibraryError(problem, where=f"{self._where}, {window.origin(0).at()}", hint=hint)
+        raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prealloc.library.disk import Progress, open_library_file, pieces_of
+from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 
 Hashed = Callable[[bytes], object]
@@ -20,6 +21,10 @@ Hashed = Callable[[bytes], object]
 
 LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
+DOCUMENT = "value.of.json"
+"""The same of a JSON document."""
+OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
+"""Finds the ending of a name of what is not JSON, and is read as if it were."""
 
 
 class Source(NamedTuple):
@@ -38,8 +43,8 @@ class Source(NamedTuple):
 
     @property
     def is_made(self) -> bool:
-        """Whether it is JSON lines that were made of something else, which has its tasks at other places."""
-        return self.name == LINES
+        """Whether it is JSON that was made of something else, which has its tasks at other places."""
+        return self.name in (LINES, DOCUMENT)
 
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
@@ -55,23 +60,30 @@ class Source(NamedTuple):
 
 def file_source(path: Path, descriptor: int | None = None) -> Source:
     """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
-    table = re.search(rf"\.(csv|tsv)({PACKED_NAME})?\Z", path.name, re.IGNORECASE)
+    other = OTHER.search(path.name)
+    kind = other and other[1].lower()
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), hashed, progress)
         try:
             text: Iterator[bytes] = unpack_stream(pieces, str(path))
-            if table is not None:
+            if kind in ("csv", "tsv"):
                 from prealloc.library.text.table import lines_of_table
 
-                text = lines_of_table(text, "," if table[1].lower() == "csv" else "\t", str(path))
+                text = lines_of_table(text, "," if kind == "csv" else "\t", str(path))
+            elif kind:
+                from prealloc.library.text.markup import json_of
+
+                content = b"".join(text)
+                refuse_binary(content[:HEAD], str(path))
+                text = iter([json_of(content, str(path), is_toml=kind == "toml")])
             yield from text
         finally:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    return Source(path, str(path), path.name if table is None else LINES, read)
+    return Source(path, str(path), {None: path.name, "csv": LINES, "tsv": LINES}.get(kind, DOCUMENT), read)
 
 
 def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:

@@ -35,9 +35,9 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     before = csv.field_size_limit(_LONGEST_CELL)
     lines = _lines(itertools.chain([first], pieces))
     try:
-        head = next(lines)
-        if delimiter == "," and ";" in head and "," not in head:  # as where the comma is in numbers
-            delimiter = ";"
+        head = next((line for line in lines if line.strip()), "")
+        if delimiter == "," not in head:  # as where the comma is in numbers
+            delimiter = next((mark for mark in ";\t|" if mark in head), ",")
         rows = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
         names = next(rows, [])
         if len(set(names)) < len(names):

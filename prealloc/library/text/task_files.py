@@ -1,11 +1,10 @@
-"""A folder of one JSON or YAML file per task, as JSON lines. A task without an id has that of its file or folder."""
+"""A folder of one JSON, YAML or TOML file per task, as JSON lines. A task without an id has that of its file."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Raw
@@ -15,13 +14,12 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import names_any
 from prealloc.library.rows import FIELDS
+from prealloc.library.text.markup import ENDINGS, json_of
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
-from prealloc.model.json_value import NoJson, check_json
-from prealloc.model.words import brief
 
-_YAML = (".yaml", ".yml")
-_ENDINGS = (".json", *_YAML)
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
+"""What holds many tasks: JSON files beside it say something of them."""
 
 
 def task_files(folder: Path) -> Source | None:
@@ -30,7 +28,7 @@ def task_files(folder: Path) -> Source | None:
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
     try:
-        named = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS)
+        named = (file for file in folder.rglob("*") if file.suffix.lower() in (".json", *ENDINGS, *_DATA))
         files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
     except OSError:
         return None  # choosing in it tells
@@ -38,6 +36,8 @@ def task_files(folder: Path) -> Source | None:
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
         files = [file for file in files if file.name == names[0]]
+    elif len(files) == 1 or any(file.suffix.lower() in _DATA for file in files):
+        return None
     if not files or not _may_be_task(files[0]):
         return None
 
@@ -61,7 +61,7 @@ def task_files(folder: Path) -> Source | None:
 
 def _may_be_task(file: Path) -> bool:
     """Whether a file holds an object that is not itself a library."""
-    if file.suffix.lower() in _YAML:
+    if file.suffix.lower() in ENDINGS:
         return True
     try:
         fields = FIELDS.decode(read_file(file))
@@ -81,8 +81,8 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 
 def _task(file: Path, content: bytes) -> dict[str, Raw]:
     try:
-        if file.suffix.lower() in _YAML:
-            content = msgspec.json.encode(_yaml(file, content))
+        if (ending := file.suffix.lower()) in ENDINGS:
+            content = json_of(content, str(file), is_toml=ending == ".toml")
         fields = FIELDS.decode(compact(content))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
@@ -94,34 +94,3 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
             problem, where=str(file), hint=f"give the library's file, or move this one away: {away}"
         ) from None
     return fields
-
-
-def _yaml(file: Path, content: bytes) -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise LibraryError(
-            f"YAML needs PyYAML ({error})", where=str(file), hint="pip install 'prealloc[yaml]'"
-        ) from None
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-        """Plain values: a date stays the text that it is, and no key is there twice."""
-
-        yaml_implicit_resolvers: ClassVar = {
-            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            if len(made) < len(node.value):
-                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-            return made
-
-    try:
-        value = yaml.load(content, Loader)
-        check_json(value, "task")
-    except (yaml.YAMLError, NoJson, UnicodeDecodeError, RecursionError) as error:
-        problem = f"it is not YAML that JSON can hold: {brief(error)}"
-        raise LibraryError(" ".join(problem.split()), where=str(file), hint="fix the file, or move it away") from None
-    return value
