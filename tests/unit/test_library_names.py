@@ -189,6 +189,7 @@ FIXABLE: dict[str, str | bytes] = {
     "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
     "words.txt": "Do a\nDo b\n",
+    "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
     "deep.json": json.dumps({"data": {"test": TASKS}}),
     "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
     "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
@@ -314,6 +315,9 @@ def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
         ([{"uid": "a", "task_id": "b"}, {"uid": "c", "task_id": "d"}], ["b", "d"], ["task"] * 2),  # by their order
         ([{"id": 1, "instance_id": "a"}, {"id": None, "instance_id": "b"}], ["a", "b"], ["task"] * 2),
         ([{"id": 1, "instance_id": "a", "type": "t"}, {"id": "b", "type": "t"}], ["a", "b"], ["t", "t"]),
+        ([{"a_id": "x", "b_id": 1}, {"a_id": "x", "b_id": 2}], ["1", "2"], ["task"] * 2),  # where no other tells apart
+        ([{"a": {"Record ID": "x"}}, {"a": {"Record ID": "y"}}], ["x", "y"], ["task"] * 2),
+        ([{"name": 1, "b_id": "x"}, {"name": 2, "b_id": "y"}], ["1", "2"], ["task"] * 2),
         ([{"id": "a", "level": 1}, {"id": "b", "level": 2}], ["a", "b"], ["1", "2"]),
         ([{"id": "a", "level": 1, "repo": "r"}, {"id": "b", "level": 2, "repo": "s"}], ["a", "b"], ["r", "s"]),
         ([{"id": "a", "sites": ["x", "y"]}, {"id": "b", "sites": ["z"]}], ["a", "b"], ["x+y", "z"]),
@@ -423,6 +427,13 @@ def test_ids_from_content_do_not_depend_on_order_and_ids_from_position_do(tmp_pa
         planned(lines(tmp_path / "twice.jsonl", [tasks[0], tasks[0], *tasks]), id_from="content")
     with pytest.raises(OptionsError, match="both say what a task's id is"):
         planned(one, id_from="content", id_field="question")
+
+
+def test_a_field_that_ends_in_id_is_no_id_where_it_could_be_another(tmp_path: Path) -> None:
+    """Law: it is not taken where some tasks have a common name, nor where two tasks share it."""
+    for number, tasks in enumerate(([{"id": "a", "b_id": "x"}, {"b_id": "y"}], [{"b_id": "x"}, {"b_id": "x"}])):
+        with pytest.raises(LibraryError, match="no id"):
+            read_library(lines(tmp_path / f"{number}.jsonl", tasks))
 
 
 def test_a_type_that_only_some_tasks_have_is_refused(tmp_path: Path) -> None:
@@ -665,6 +676,25 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
             read_library(tmp_path / "files")
         assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
         (tmp_path / "files" / name).unlink()
+
+
+def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> None:
+    """Law: a list of the tasks above them is none, nor a second file beside each; the command leaves the tasks."""
+    above, beside = tmp_path / "above", tmp_path / "beside"
+    for name in "abc":
+        for path in (above / "tasks" / f"{name}.json", beside / name / "config.json"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"prompt": name, "n": 1, "m": 2}))
+        (beside / name / "checksums.yaml").write_text("zip: abc\n")
+    (above / "all.json").write_text('{"chrome": ["a", "b", "c"]}')
+    for folder, told in ((above, "all.json"), (beside, "checksums.yaml")):
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            planned(folder)
+        assert told in str(caught.value.where)
+        (run := tmp_path / f"run-{folder.name}").mkdir()
+        command = str(caught.value.hint).rpartition(": ")[2]
+        subprocess.run(["sh", "-c", command], check=True, cwd=run)
+        assert read_library(folder if folder is above else run / "only").ids == ["a", "b", "c"]
 
 
 def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:

@@ -297,6 +297,11 @@ class _Cutter:
             yield from self._items(lists[0][1])
             return
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
+            sizes = {len(msgspec.json.decode(window.text[at:end])) for _, at, end in values}
+            if len(sizes) > 1:
+                named = rewrite_json(self._where, "[{'id': id, 'type': key} for key in d for id in d[key]]")
+                hint = f"make a task of each: {named}"
+                raise LibraryError("it holds lists of names, not tasks", where=self._where, hint=hint)
             columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
             rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")

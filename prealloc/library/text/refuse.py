@@ -54,7 +54,7 @@ _WAYS_OUT = (
     (r"found \W*['TFN]\W?$|h .\w+ = [\[{]", "if it is Python", _LITERAL % "ast.parse(sys.stdin.read())", ".json"),
     (r"value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
     (
-        r"begins with (?!.*\\x).[^\W\d]",
+        r"\.txt\W.*begins with",
         "if each line is a task",
         _EACH % "json.dumps({'text': line.rstrip()})",
         ".jsonl",
@@ -114,7 +114,7 @@ def not_utf8(where: str) -> str:
 def way_out(problem: str, where: str) -> str:
     """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
     for found, what, code, ending in _WAYS_OUT:
-        if re.search(found, problem):
+        if re.search(found, f"{where}: {problem}"):
             return f"; {what}: {rewrite(where, python(code) if code else 'cat', ending)}"
     return ""
 

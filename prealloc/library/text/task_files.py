@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def task_files(folder: Path) -> Source | None:
             done += len(content)
             if progress:
                 progress(done, max(done, in_all))
+        _refuse_other_kinds(folder, files, tasks)
         if not names_any(tasks):
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
@@ -57,6 +59,25 @@ def task_files(folder: Path) -> Source | None:
             yield msgspec.json.encode(task) + b"\n"
 
     return Source(folder, str(folder), LINES, read)
+
+
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
+    """Raises LibraryError where the files have no field in common: then not all of them are tasks."""
+    if set.intersection(*(set(task) for task in tasks if task)):
+        return
+    names, most = Counter(file.name for file in files), Counter(key for task in tasks for key in task)
+    file, task = min(zip(files, tasks, strict=True), key=lambda each: most[next(iter(each[1]), "")])
+    hint = f"give the folder with the tasks, or move it away: {_away(file)}"
+    if names[file.name] > 1:
+        best = max(zip(tasks, files, strict=True), key=lambda each: len(each[0]))[1].name
+        copy = f"find {shlex.quote(str(folder))} -name {shlex.quote(best)} -exec cp --parents {{}} only ';'"
+        hint = f"give the files of one name: mkdir only && {copy}"
+    problem = f"the files have no field in common, so they are not all tasks: this one has {', '.join(task)[:80]}"
+    raise LibraryError(problem, where=str(file), hint=hint)
+
+
+def _away(file: Path) -> str:
+    return f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
 
 
 def _may_be_task(file: Path) -> bool:
@@ -89,8 +110,6 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and the other files hold one task each"
-        away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
-        raise LibraryError(
-            problem, where=str(file), hint=f"give the library's file, or move this one away: {away}"
-        ) from None
+        hint = f"give the library's file, or move this one away: {_away(file)}"
+        raise LibraryError(problem, where=str(file), hint=hint) from None
     return fields
