@@ -35,7 +35,7 @@ Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
-_MAY_BE_ID = re.compile(r"([_ .-]|\A)(id|ID|Id)\Z|[a-z]I[dD]\Z")
+_MAY_BE_ID = re.compile(r"([_ .-]|\A)(id|ID|Id|\$oid)\Z|[a-z]I[dD]\Z")
 
 
 def is_ours(text: bytes | memoryview) -> bool:

@@ -160,12 +160,12 @@ def test_a_path_without_a_file_is_told_by_why(tmp_path: Path) -> None:
 
 def test_other_marks_separate_cells_where_there_are_no_commas(tmp_path: Path) -> None:
     """Law: a .csv whose first line has no comma is read by its semicolons, tabs or bars; any other by commas."""
-    rows = [["id", "type", "n"], *([f"t{n}", "a", f"{n},5"] for n in range(6))]
+    rows = [["id", "type", "n", "m, comma"], *([f"t{n}", "a", f"{n},5", ""] for n in range(6))]
     made = []
     for delimiter in ";,\t|":
         with open(tmp_path / "t.csv", "w", newline="") as file:
             file.write("\n \n")  # empty lines before the first are none
-            csv.writer(file, delimiter=delimiter).writerows(rows)
+            csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
         made.append(essence(planned(tmp_path / "t.csv", keep=["n"])))
     assert made == made[:1] * 4
 
@@ -190,6 +190,10 @@ FIXABLE: dict[str, str | bytes] = {
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
     "words.txt": "Do a\nDo b\n",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
+    "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
+    "object.json": json.dumps({"tasks": {"a": {"q": 1}, "b": {"q": 2}}}),
+    "keyed splits.json": json.dumps({"train": {"a": {"q": 1}, "b": {"q": 2}}, "test": {"c": {"q": 1}}}),
+    "harness.json": json.dumps({"results": {"x": {}}, "samples": {"x": TASKS}}),
     "deep.json": json.dumps({"data": {"test": TASKS}}),
     "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
     "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
@@ -316,6 +320,7 @@ def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
         ([{"id": 1, "instance_id": "a"}, {"id": None, "instance_id": "b"}], ["a", "b"], ["task"] * 2),
         ([{"id": 1, "instance_id": "a", "type": "t"}, {"id": "b", "type": "t"}], ["a", "b"], ["t", "t"]),
         ([{"a_id": "x", "b_id": 1}, {"a_id": "x", "b_id": 2}], ["1", "2"], ["task"] * 2),  # where no other tells apart
+        ([{"_id": {"$oid": "x"}}, {"_id": {"$oid": "y"}}], ["x", "y"], ["task"] * 2),
         ([{"a": {"Record ID": "x"}}, {"a": {"Record ID": "y"}}], ["x", "y"], ["task"] * 2),
         ([{"name": 1, "b_id": "x"}, {"name": 2, "b_id": "y"}], ["1", "2"], ["task"] * 2),
         ([{"id": "a", "level": 1}, {"id": "b", "level": 2}], ["a", "b"], ["1", "2"]),

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
@@ -43,6 +44,8 @@ _LISTS_SHOWN = 10
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
+_ALONE = "d['tasks']"
+_SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
 
@@ -265,7 +268,8 @@ class _Cutter:
             elif found:
                 raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
             elif window.byte(at) not in (b"[", b""):
-                raise Damage('"tasks" is not an array', at, hint=_SHAPES)
+                hint = f"{_SHAPES}; by itself: {rewrite_json(self._where, _ALONE)}"
+                raise Damage('"tasks" is not an array', at, hint=hint)
             else:
                 found = True
                 yield from self._items(at)
@@ -297,30 +301,26 @@ class _Cutter:
             yield from self._items(lists[0][1])
             return
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
-            sizes = {len(msgspec.json.decode(window.text[at:end])) for _, at, end in values}
-            if len(sizes) > 1:
-                named = rewrite_json(self._where, "[{'id': id, 'type': key} for key in d for id in d[key]]")
-                hint = f"make a task of each: {named}"
-                raise LibraryError("it holds lists of names, not tasks", where=self._where, hint=hint)
+            if len({len(msgspec.json.decode(window.text[at:end])) for _, at, end in values}) > 1:
+                split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
+                named = _SPLIT if split else "[{'id': id, 'type': key} for key in d for id in d[key]]"
+                hint = f"make a task of each: {rewrite_json(self._where, named)}"
+                raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
             columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
             rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
-        if not lists and len(values) > 1 and all(window.byte(at) == b"{" for _, at, _ in values):
+        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in values if window.byte(at) == b"{"]
+        deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
+        sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
+        alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
+        if len(values) == len(objects) > 1 and alike:
             for key, at, end in values:
                 yield self._keyed(key, at, end)
             return
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
-        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in values if window.byte(at) == b"{"]
-        nested = [
-            (len(raw), key, name)
-            for key, value in objects
-            for name, raw in value.items()
-            if _LIST_OF_OBJECTS.match(raw)
-        ]
-        if nested:
-            _, key, name = max(nested)
-            hint = f"write the list of tasks alone: {rewrite_json(self._where, f'd[{key!r}][{name!r}]')}"
+        if deeper:
+            hint = f"write the tasks alone: {rewrite_json(self._where, max(deeper)[1])}"
         if lists:
             names = ", ".join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"
@@ -344,6 +344,15 @@ class _Cutter:
         end = self._window.skip_space(at)
         if self._window.byte(end):
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
+
+
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str]]:
+    """What may be tasks in an object of a document: its size, and where it lies in Python."""
+    for name, raw in fields.items():
+        if _LIST_OF_OBJECTS.match(raw):
+            yield len(memoryview(raw)), f"d[{key!r}][{name!r}]"
+    if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
+        yield sum(len(memoryview(raw)) for raw in fields.values()), f"d[{key!r}]"
 
 
 def _opening(text: bytearray) -> bytes:

@@ -109,7 +109,7 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
-        problem = "the file does not hold an object, and the other files hold one task each"
+        problem = "the file does not hold an object, and in a folder each file is to hold one task"
         hint = f"give the library's file, or move this one away: {_away(file)}"
         raise LibraryError(problem, where=str(file), hint=hint) from None
     return fields
