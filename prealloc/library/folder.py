@@ -95,8 +95,8 @@ def _joined(folder: Path) -> str:
 
 def _libraries(folder: Path) -> list[Path]:
     """The files in a folder and in those below that are called as libraries are."""
-    named = (file for file in folder.rglob("[!.]*") if _stem(file.name) or OTHER.search(file.name))
-    return sorted(file for file in named if file.is_file())
+    named = (file for file in folder.rglob("*") if _stem(file.name) or OTHER.search(file.name))
+    return sorted(file for file in named if "/." not in f"/{file.relative_to(folder).as_posix()}" and file.is_file())
 
 
 def _offer(folder: Path, names: list[str]) -> str:

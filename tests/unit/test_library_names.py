@@ -696,10 +696,8 @@ def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> No
         with pytest.raises(LibraryError, match="no field in common") as caught:
             planned(folder)
         assert told in str(caught.value.where)
-        (run := tmp_path / f"run-{folder.name}").mkdir()
-        command = str(caught.value.hint).rpartition(": ")[2]
-        subprocess.run(["sh", "-c", command], check=True, cwd=run)
-        assert read_library(folder if folder is above else run / "only").ids == ["a", "b", "c"]
+        subprocess.run(["sh", "-c", str(caught.value.hint).rpartition(": ")[2]], check=True)
+        assert read_library(folder).ids == ["a", "b", "c"]
 
 
 def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:

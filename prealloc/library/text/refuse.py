@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -22,11 +23,7 @@ _SAVED = "save it to a file, and give that"
 _LINES = "write its tasks as JSON lines"
 _ARROW = "import io, sys; from pyarrow import ipc, parquet; parquet.write_table(%s.read_all(), sys.stdout.buffer)"
 _KINDS = (
-    (
-        rb"PK\x03\x04.{26}(\[Content|_rels|docProps|xl/|mimetypeapp)",
-        "a spreadsheet, or another document",
-        "save it as CSV",
-    ),
+    (rb"PK\x03\x04.{26}(\[Content|_rels|docProps|xl/|mimetypeapp)", "a spreadsheet", "save it as CSV"),
     (rb"PK\x03\x04.{26}[^\0]{0,99}(\.npy|/data\.pkl)", "an archive of arrays or pickles", _LINES),
     (rb"PK\x03\x04", "a zip archive", f"{_INSIDE}: python3 -m zipfile -e FILE unpacked"),
     (rb".{257}ustar", "a tar archive", f"{_INSIDE}: mkdir unpacked && tar -xf FILE -C unpacked"),
@@ -39,7 +36,7 @@ _KINDS = (
     (rb"\x89HDF", "an HDF5 file", _LINES),
     (rb"%PDF", "a PDF", _LINES),
     (rb"version https://git-lfs", "a pointer of Git LFS in place of the file", "get the file: git lfs pull"),
-    (rb"\s*<(!doctype html|html)", "a page of HTML", "fetch the file itself"),
+    (rb"(?i)\s*<(!doctype html|html)", "a page of HTML", "fetch the file itself"),
 )
 _PLAIN = (
     r'import re, sys; plain = r"(\x22(?:\\.|[^\x22\\])*\x22)|(-?(?:NaN|Infinity))|(?://|#)[^\n]*|/\*.*?\*/|\+(?=\d)'
@@ -53,12 +50,7 @@ _WAYS_OUT = (
     (r"number$|found '?[/#+]|h '(//|/\*|#)|(key|\"), found '?}|value, found \]", "as plain JSON", _PLAIN, ""),
     (r"found \W*['TFN]\W?$|h .\w+ = [\[{]", "if it is Python", _LITERAL % "ast.parse(sys.stdin.read())", ".json"),
     (r"value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
-    (
-        r"\.txt\W.*begins with",
-        "if each line is a task",
-        _EACH % "json.dumps({'text': line.rstrip()})",
-        ".jsonl",
-    ),
+    (r"\.txt\W.*begins with", "if a line is a task", _EACH % "json.dumps({'text': line.rstrip()})", ".jsonl"),
 )
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
@@ -90,7 +82,7 @@ def rewrite_json(where: str, expression: str) -> str:
 def refuse_binary(head: bytes, where: str) -> None:
     """Raises LibraryError, with what a file is, if it begins as no text in UTF-8 does."""
     for magic, kind, hint in _KINDS:
-        if re.match(magic, head, re.DOTALL | re.IGNORECASE):
+        if re.match(magic, head, re.DOTALL):
             file = shlex.quote(where) if os.path.isfile(where) else "FILE"
             command = rewrite(where, python(hint), ".parquet") if hint.startswith("import") else ""
             hint = f"write it as Parquet: {command}" if command else hint.replace("FILE", file)
@@ -100,6 +92,14 @@ def refuse_binary(head: bytes, where: str) -> None:
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"
         hint = f"save it as UTF-8: {rewrite(where, f'iconv -f {code} -t UTF-8')}"
         raise LibraryError(f"the file {problem}", where=where, hint=hint)
+
+
+def refused_if_binary(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """The same pieces. Raises LibraryError where they begin as no text does."""
+    first = next(pieces, b"")
+    refuse_binary(first[:HEAD], where)
+    yield first
+    yield from pieces
 
 
 def not_utf8(where: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prealloc.library.disk import Progress, open_library_file, pieces_of
-from prealloc.library.text.refuse import HEAD, refuse_binary
+from prealloc.library.text.refuse import refused_if_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 
 Hashed = Callable[[bytes], object]
@@ -23,6 +23,7 @@ LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
 DOCUMENT = "value.of.json"
 """The same of a JSON document."""
+_TABLES = {".csv": ",", ".tsv": "\t"}
 OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
 """Finds the ending of a name of what is not JSON, and is read as if it were."""
 
@@ -61,29 +62,27 @@ class Source(NamedTuple):
 def file_source(path: Path, descriptor: int | None = None) -> Source:
     """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
     other = OTHER.search(path.name)
-    kind = other and other[1].lower()
+    ending = "" if other is None else f".{other[1].lower()}"
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), hashed, progress)
         try:
             text: Iterator[bytes] = unpack_stream(pieces, str(path))
-            if kind in ("csv", "tsv"):
+            if ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
-                text = lines_of_table(text, "," if kind == "csv" else "\t", str(path))
-            elif kind:
-                from prealloc.library.text.markup import json_of
+                text = lines_of_table(text, _TABLES[ending], str(path))
+            elif ending:
+                from prealloc.files.markup import json_of
 
-                content = b"".join(text)
-                refuse_binary(content[:HEAD], str(path))
-                text = iter([json_of(content, str(path), is_toml=kind == "toml")])
+                text = iter([json_of(refused_if_binary(text, str(path)), ending, str(path))])
             yield from text
         finally:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    return Source(path, str(path), {None: path.name, "csv": LINES, "tsv": LINES}.get(kind, DOCUMENT), read)
+    return Source(path, str(path), LINES if ending in _TABLES else DOCUMENT if ending else path.name, read)
 
 
 def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:

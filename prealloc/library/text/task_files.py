@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.files.markup import ENDINGS, json_of
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import names_any
 from prealloc.library.rows import FIELDS
-from prealloc.library.text.markup import ENDINGS, json_of
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
 
@@ -65,19 +65,13 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dic
     """Raises LibraryError where the files have no field in common: then not all of them are tasks."""
     if set.intersection(*(set(task) for task in tasks if task)):
         return
-    names, most = Counter(file.name for file in files), Counter(key for task in tasks for key in task)
-    file, task = min(zip(files, tasks, strict=True), key=lambda each: most[next(iter(each[1]), "")])
-    hint = f"give the folder with the tasks, or move it away: {_away(file)}"
-    if names[file.name] > 1:
-        best = max(zip(tasks, files, strict=True), key=lambda each: len(each[0]))[1].name
-        copy = f"find {shlex.quote(str(folder))} -name {shlex.quote(best)} -exec cp --parents {{}} only ';'"
-        hint = f"give the files of one name: mkdir only && {copy}"
+    count = Counter(key for task in tasks for key in task)
+    pairs = zip(tasks, files, strict=True)
+    task, file = min(pairs, key=lambda each: (count[next(iter(each[0]), "")], len(each[0])))
+    away = f"find {shlex.quote(str(folder))} -name {shlex.quote(file.name)} -exec mv {{}} {{}}.aside ';'"
+    hint = f"give the folder with the tasks, or move those of this name away: {away}"
     problem = f"the files have no field in common, so they are not all tasks: this one has {', '.join(task)[:80]}"
     raise LibraryError(problem, where=str(file), hint=hint)
-
-
-def _away(file: Path) -> str:
-    return f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
 
 
 def _may_be_task(file: Path) -> bool:
@@ -103,13 +97,14 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 def _task(file: Path, content: bytes) -> dict[str, Raw]:
     try:
         if (ending := file.suffix.lower()) in ENDINGS:
-            content = json_of(content, str(file), is_toml=ending == ".toml")
+            content = json_of([content], ending, str(file))
         fields = FIELDS.decode(compact(content))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and in a folder each file is to hold one task"
-        hint = f"give the library's file, or move this one away: {_away(file)}"
+        away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
+        hint = f"give the library's file, or move this one away: {away}"
         raise LibraryError(problem, where=str(file), hint=hint) from None
     return fields

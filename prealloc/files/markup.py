@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -15,16 +16,20 @@ from prealloc.model.words import brief
 ENDINGS = (".yaml", ".yml", ".toml")
 
 
-def json_of(content: bytes, where: str, *, is_toml: bool) -> bytes:
+def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
     """A text as JSON; the documents of a YAML file that has several as a list. Raises LibraryError."""
+    content, name = b"".join(pieces), "TOML" if ending == ".toml" else "YAML"
     try:
-        value = _yaml(content, where) if not is_toml else tomllib.loads(content.decode("utf-8-sig"))
-        value = json.loads(json.dumps(value, default=str)) if is_toml else value  # a date is its text
+        value = _toml(content) if name == "TOML" else _yaml(content, where)
         check_json(value, "task")
     except (ValueError, NoJson, RecursionError) as error:
-        problem = f"it is not {'TOML' if is_toml else 'YAML'} that JSON can hold: {brief(error)}"
+        problem = f"it is not {name} that JSON can hold: {brief(error)}"
         raise LibraryError(" ".join(problem.split()), where=where, hint="fix the file, or move it away") from None
     return msgspec.json.encode(value)
+
+
+def _toml(content: bytes) -> Any:
+    return json.loads(json.dumps(tomllib.loads(content.decode("utf-8-sig")), default=str))  # a date is its text
 
 
 def _yaml(content: bytes, where: str) -> Any:
