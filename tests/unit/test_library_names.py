@@ -137,15 +137,15 @@ def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
     """
     (tmp_path / "README.md").write_text("# Tasks")
     (tmp_path / "dataset_infos.json").write_text("{}")
-    (tmp_path / "data").mkdir()
-    lines(tmp_path / "data" / "test.jsonl", TASKS)
+    (tmp_path / "tasks").mkdir()
+    lines(tmp_path / "tasks" / "test.jsonl", TASKS)
     notes: list[str] = []
-    assert planned(tmp_path, notes=notes.append).id == planned(tmp_path / "data" / "test.jsonl").id
-    assert f"took {Path('data', 'test.jsonl')}, the only library in this folder" in notes
-    (tmp_path / "data" / "more.csv").write_text("id\na\n")
+    assert planned(tmp_path, notes=notes.append).id == planned(tmp_path / "tasks" / "test.jsonl").id
+    assert f"took {Path('tasks', 'test.jsonl')}, the only library in this folder" in notes
+    (tmp_path / "tasks" / "more.csv").write_text("id\na\n")
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         planned(tmp_path)
-    assert f"give one of its files: {tmp_path / 'data' / 'more.csv'}, {tmp_path}" in str(caught.value.hint)
+    assert f"give one of its files: {tmp_path / 'tasks' / 'more.csv'}, {tmp_path}" in str(caught.value.hint)
 
 
 def test_a_path_without_a_file_is_told_by_why(tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ def test_an_archive_and_an_arrow_file_are_refused_with_what_opens_them(tmp_path:
             with pa.ipc.new_stream(made, table.schema) as stream:
                 stream.write_table(table)
             if kind == "saved":
-                (path / "state.json").write_text("{}")
-                (path / "dataset_info.json").write_text("{}")
+                (path / "state.json").write_text('{"version": 1}')
+                (path / "dataset_info.json").write_text('{"version": 1}')
         with pytest.raises(LibraryError) as caught:
             planned(path)
         fixed = obeyed(caught.value, folder, path)

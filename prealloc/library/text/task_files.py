@@ -63,7 +63,8 @@ def task_files(folder: Path) -> Source | None:
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
     """Raises LibraryError where the files have no field in common: then not all of them are tasks."""
-    if set.intersection(*(set(task) for task in tasks if task)):
+    fields = [set(task) for task in tasks if task]
+    if not fields or set.intersection(*fields):
         return
     count = Counter(key for task in tasks for key in task)
     pairs = zip(tasks, files, strict=True)
