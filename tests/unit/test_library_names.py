@@ -135,8 +135,12 @@ def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
 
     What `datasets` writes of a library beside it is no task.
     """
-    (tmp_path / "README.md").write_text("# Tasks")
-    (tmp_path / "dataset_infos.json").write_text("{}")
+    (tmp_path / "t.yaml").write_text("[{id: a}, {id: b}]")
+    assert read_library(tmp_path).ids == ["a", "b"]
+    (tmp_path / "t.yaml").write_text("q: 1")
+    assert read_library(tmp_path).ids == ["t"]  # a task by itself
+    (tmp_path / "t.yaml").rename(tmp_path / "README.md")
+    (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
     (tmp_path / "tasks").mkdir()
     lines(tmp_path / "tasks" / "test.jsonl", TASKS)
     notes: list[str] = []
@@ -304,6 +308,7 @@ def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
         (tmp_path / f"t{n}" / "tests").mkdir(parents=True)
         (tmp_path / f"t{n}" / "task.json").write_text('{"q": 1}')
         (tmp_path / f"t{n}" / "tests" / "config.json").write_text("{}")
+        (tmp_path / f"t{n}" / "examples.jsonl").write_text("{}")
     assert sorted(read_library(tmp_path).ids) == [f"t{n}" for n in range(6)]
 
 

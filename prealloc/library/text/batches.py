@@ -41,6 +41,8 @@ _MOST_FIRST = 8 << 20
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _LISTS_SHOWN = 10
+_LOOKED_INTO = 20
+# Objects in a document: more would copy it.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
@@ -309,11 +311,12 @@ class _Cutter:
             columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
             rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
-        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in values if window.byte(at) == b"{"]
+        at_brace = [value for value in values if window.byte(value[1]) == b"{"]
+        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
         deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
         sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
         alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
-        if len(values) == len(objects) > 1 and alike:
+        if len(values) == len(at_brace) > 1 and alike:
             for key, at, end in values:
                 yield self._keyed(key, at, end)
             return

@@ -30,14 +30,15 @@ def task_files(folder: Path) -> Source | None:
     """
     try:
         named = (file for file in folder.rglob("*") if file.suffix.lower() in (".json", *ENDINGS, *_DATA))
-        files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
+        found = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
     except OSError:
         return None  # choosing in it tells
+    files = [file for file in found if file.suffix.lower() not in _DATA]
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
         files = [file for file in files if file.name == names[0]]
-    elif len(files) == 1 or any(file.suffix.lower() in _DATA for file in files):
+    elif len(files) < len(found):
         return None
     if not files or not _may_be_task(files[0]):
         return None
@@ -77,8 +78,8 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dic
 
 def _may_be_task(file: Path) -> bool:
     """Whether a file holds an object that is not itself a library."""
-    if file.suffix.lower() in ENDINGS:
-        return True
+    if (ending := file.suffix.lower()) in ENDINGS:
+        return json_of([read_file(file)], ending, str(file)).startswith(b"{")
     try:
         fields = FIELDS.decode(read_file(file))
     except (LibraryError, *UNREADABLE):
