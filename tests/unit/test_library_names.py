@@ -194,6 +194,7 @@ FIXABLE: dict[str, str | bytes] = {
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
     "words.txt": "Do a\nDo b\n",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
+    "numbers.json": '{"a": [1e999, 2], "b": [1]}',
     "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
     "object.json": json.dumps({"tasks": {"a": {"q": 1}, "b": {"q": 2}}}),
     "keyed splits.json": json.dumps({"train": {"a": {"q": 1}, "b": {"q": 2}}, "test": {"c": {"q": 1}}}),

@@ -44,6 +44,7 @@ _LISTS_SHOWN = 10
 _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
+_Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _ALONE = "d['tasks']"
@@ -303,13 +304,14 @@ class _Cutter:
             yield from self._items(lists[0][1])
             return
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
-            if len({len(msgspec.json.decode(window.text[at:end])) for _, at, end in values}) > 1:
+            columns = (msgspec.json.decode(window.text[at:end], type=_Column) for _, at, end in values)
+            if len(set(map(len, columns))) > 1:
                 split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
-                named = _SPLIT if split else "[{'id': id, 'type': key} for key in d for id in d[key]]"
+                named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
                 hint = f"make a task of each: {rewrite_json(self._where, named)}"
                 raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
-            columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
-            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
+            each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
+            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
         at_brace = [value for value in values if window.byte(value[1]) == b"{"]
         objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]

@@ -69,6 +69,8 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
         pieces = pieces_of(file, str(path), hashed, progress)
         try:
             text: Iterator[bytes] = unpack_stream(pieces, str(path))
+            if ending:
+                text = refused_if_binary(text, str(path))
             if ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
@@ -76,7 +78,7 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
             elif ending:
                 from prealloc.files.markup import json_of
 
-                text = iter([json_of(refused_if_binary(text, str(path)), ending, str(path))])
+                text = iter([json_of(text, ending, str(path))])
             yield from text
         finally:
             pieces.close()  # it has a thread that reads

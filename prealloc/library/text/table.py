@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.text.refuse import not_utf8, python, refused_if_binary, rewrite
+from prealloc.library.text.refuse import not_utf8, python, rewrite
 
 _LONGEST_CELL = 2**31 - 1
 """The csv module allows 128 KB by default."""
@@ -32,7 +32,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
     before = csv.field_size_limit(_LONGEST_CELL)
-    lines = _lines(refused_if_binary(pieces, where))
+    lines = _lines(pieces)
     try:
         head = next((line for line in lines if line.strip()), "")
         marks = re.sub(r'"[^"]*"', "", head)
