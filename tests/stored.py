@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.base import Library, Record, Writer
+from prealloc.library.base import Add, Library, Record
 from prealloc.library.convert import new_json, new_lines
 from prealloc.library.database.library import DatabaseLibrary, new_database
 from prealloc.library.packed.index import TaskIndex
@@ -77,16 +77,16 @@ def compact_json(value: Any) -> str:
 
 
 @contextmanager
-def _new_index(path: Path, *, force: bool) -> Iterator[Writer]:
-    with new_lines(path, force=force) as writer:
-        yield writer
+def _new_index(path: Path, *, force: bool) -> Iterator[Add]:
+    with new_lines(path, force=force) as add:
+        yield add
     make_index(path)
 
 
 class Format(NamedTuple):
     """A way to store tasks. What proves them lies in `proof(path)`; nothing proves JSON."""
 
-    new: Callable[..., AbstractContextManager[Writer]]
+    new: Callable[..., AbstractContextManager[Add]]
     opener: Callable[..., Library]
     proof: Callable[[Path], list[Path]] = lambda path: [path]
 
@@ -141,11 +141,11 @@ def is_refused_or_the_same(open_: Callable[[], Any], whole: tuple[Any, ...]) -> 
     return True
 
 
-def write_all(new: AbstractContextManager[Writer], records: Iterable[Record], then: Exception | None = None) -> None:
+def write_all(new: AbstractContextManager[Add], records: Iterable[Record], then: Exception | None = None) -> None:
     """Gives the records to a new writer, and then raises `then` if there is such."""
-    with new as writer:
+    with new as add:
         for one in records:
-            writer.add(one)
+            add(one)
         if then is not None:
             raise then
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -113,10 +113,8 @@ def without_gc() -> Iterator[None]:
             gc.enable()
 
 
-class Writer(Protocol):
-    """Takes tasks one after the other into a new file or folder, which is there when the last one is."""
-
-    def add(self, record: Record) -> None: ...
+Add = Callable[[Record], None]
+"""Takes tasks one after the other into a new file or folder, which is there when the last one is."""
 
 
 class Library(ABC):

@@ -13,6 +13,8 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.task import LightweightTask
 
 DEFAULT_BYTES = 64 << 20
+_READERS = 64
+# Threads that read at the same time; two tasks of one place among these wait for each other.
 
 
 class CacheInfo(NamedTuple):
@@ -51,31 +53,20 @@ class TaskCache:
 
     def _afresh(self) -> None:
         self._lock = threading.Lock()
-        self._being_read: dict[int, threading.Event] = {}
+        self._reading = [threading.Lock() for _ in range(_READERS)]
 
     def get(self, position: int, read: Callable[[int], LightweightTask]) -> LightweightTask:
         """The task at a position, by `read` if it is not held."""
-        while True:
+        with self._reading[position % _READERS]:
             with self._lock:
-                found = self._held.get(position)
-                if found is not None:
+                if position in self._held:
                     self._held.move_to_end(position)
                     self._hits += 1
-                    return found.fresh()
-                other = self._being_read.get(position)
-                if other is None:
-                    mine = self._being_read[position] = threading.Event()
-                    self._misses += 1
-                    break
-            other.wait()
-        try:
+                    return self._held[position].fresh()
+                self._misses += 1
             task = read(position)
             with self._lock:
                 self._hold(position, task)
-        finally:
-            with self._lock:
-                self._being_read.pop(position, None)
-            mine.set()
         return task
 
     def _hold(self, position: int, task: LightweightTask) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Library, Record, Writer
+from prealloc.library.base import Add, Library, Record
 from prealloc.library.disk import Notes, Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import Naming
 from prealloc.library.open import read_library, text_source
-from prealloc.library.packed.table import ColumnsBuilder, Span
-from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.packed.table import ColumnsBuilder
+from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batches import Batch
-from prealloc.library.text.reading import begins_as_ours, read_tasks
+from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
@@ -62,20 +63,15 @@ def convert(
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     target, path = _target(Path(out), to), Path(out)
-    with target.new(path, force=force) as writer:
+    with target.new(path, force=force) as add:
         text = text_source(source, difficulty)
         if text is not None:
-            tasks = _copy_text(text, writer, fields, notes, progress)
+            tasks = _copy_text(text, add, fields, notes, progress)
         else:
-            tasks = _copy(read_library(source, difficulty=difficulty, fields=fields, notes=notes), writer, progress)
-    return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size_of(path))
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if path.is_dir():
-        return sum(each.stat().st_size for each in path.iterdir())
-    return path.stat().st_size
+            tasks = _copy(read_library(source, difficulty=difficulty, fields=fields, notes=notes), add, progress)
+    files = path.iterdir() if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size)
 
 
 def _target(out: Path, to: str | None) -> LibraryFormat:
@@ -99,82 +95,69 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     return asked
 
 
-def _copy_text(source: Source, writer: Writer, fields: Fields, notes: Notes | None, progress: Progress | None) -> int:
+def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, progress: Progress | None) -> int:
     """Copies the tasks of a text in its order, and holds no more of them than their ids.
 
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
     the text is read twice.
     """
-    naming = None
-    if not begins_as_ours(source, fields):
-        naming = read_tasks(source, _Copies, fields=fields, progress=progress).naming
-    if naming is not None and naming.note and notes is not None:
-        notes(naming.note)
-    copied = read_tasks(source, lambda: _Copies(writer, naming), fields=fields, progress=progress, naming=naming)
-    return copied.info.tasks
+    read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
+    if read.naming is not None and read.naming.note and notes is not None:
+        notes(read.naming.note)
+    return read.info.tasks
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them to a writer, if there is one. Holds their ids."""
+    """Takes the tasks of a text in its order, and gives them on. Holds their ids."""
 
-    def __init__(self, writer: Writer | None = None, naming: Naming | None = None) -> None:
+    def __init__(self, give: Add, naming: Naming | None) -> None:
         super().__init__()
-        self._writer = writer
+        self._give = give
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
-        if self._writer is None:
-            return
+        self.add_ids(ids)
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
                 text = compact(raw if self._naming is None else self._naming.own(raw, id, type))
             except StrictJsonError as error:
                 if self._naming is not None:
                     error.offset = None  # it is not that of the text as it lies there
-                raise batch.diagnosis().of_task(place, error) from None
-            self._writer.add(Record(id, type, text))
+                raise batch.of_task(place, error) from None
+            self._give(Record(id, type, text))
 
     def finish(self, where: str) -> None:
         refuse_duplicates_among(self.hash, self.id, where)
 
 
-def _copy(library: Library, writer: Writer, progress: Progress | None) -> int:
+def _copy(library: Library, add: Add, progress: Progress | None) -> int:
     order = library.order()
     for start in range(0, len(order), _STEP):
         positions = order[start : start + _STEP]
         for done, (position, text) in enumerate(zip(positions, library.objects(positions), strict=True), start + 1):
-            writer.add(Record(library.ids[position], library.types[position], text))
+            add(Record(library.ids[position], library.types[position], text))
             if progress and (done % _TOLD == 0 or done == len(order)):
                 progress(done, len(order))
     return len(order)
 
 
-class _JsonWriter:
-    """Objects one behind the other, with what stands before, between and behind them."""
-
-    def __init__(self, file: Writable, before: bytes, between: bytes) -> None:
-        self._file = file
-        self._next = before
-        self._between = between
-
-    def add(self, record: Record) -> None:
-        self._file.write(self._next + record.text)
-        self._next = self._between
-
-
 @contextmanager
-def _new_text(out: Path, before: bytes, between: bytes, behind: bytes, *, force: bool) -> Iterator[Writer]:
-    with new_file(out, force=force) as file:
-        yield _JsonWriter(file, before, between)
-        file.write(behind)
+def _new_text(out: Path, *, force: bool = False, before: bytes, between: bytes, behind: bytes) -> Iterator[Add]:
+    """Objects one behind the other, with what stands before, between and behind them; packed if the name ends so."""
+    with new_file(out, force=force) as write:
+        first = True
+
+        def add(record: Record) -> None:
+            nonlocal first
+            write((before if first else between) + record.text)
+            first = False
+
+        yield add
+        write(behind)
 
 
-def new_json(out: Path, *, force: bool = False) -> AbstractContextManager[Writer]:
-    """`{"tasks": [...]}`, compact, one task a line; packed if the name ends so."""
-    return _new_text(out, b'{"tasks":[\n', b",\n", b"\n]}\n", force=force)
+new_json = partial(_new_text, before=b'{"tasks":[\n', between=b",\n", behind=b"\n]}\n")
+"""`{"tasks": [...]}`, compact, one task a line."""
 
-
-def new_lines(out: Path, *, force: bool = False) -> AbstractContextManager[Writer]:
-    """JSON lines; packed if the name ends so."""
-    return _new_text(out, b"", b"\n", b"\n", force=force)
+new_lines = partial(_new_text, before=b"", between=b"\n", behind=b"\n")
+"""JSON lines."""

@@ -8,21 +8,14 @@ from itertools import groupby, islice
 from operator import eq
 
 from prealloc.errors import LibraryError
-from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import shown
 
 _IDS_SHOWN, _TASKS_SHOWN = 10, 4
 _BUCKETS = 256
 
 
-def refuse_duplicate_ids(ids: Sequence[str], where: str) -> None:
-    """Raises LibraryError if two tasks have the same id."""
-    if len(set(ids)) < len(ids):
-        refuse_duplicates_among(array("Q", stable_hashes(ids)), ids.__getitem__, where)
-
-
 def refuse_duplicates_among(hashes: array[int], id_of: Callable[[int], str | None], where: str) -> array[int]:
-    """The same where ids are not held, but their hashes are. Gives the `sorted_positions`.
+    """Raises LibraryError if two tasks have the same id, by the hashes of all ids. Gives the `sorted_positions`.
 
     `id_of` is asked for ids whose hashes are equal alone. It gives None for an id that was not kept: 64 bits of
     10 million ids collide once in 370,000 libraries, so that it is the same as the others of its hash.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +15,11 @@ from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import Fields
 
 if TYPE_CHECKING:
-    from prealloc.library.base import Library, Writer
+    from prealloc.library.base import Add, Library
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A format: how its names end and how its content begins. Each `module:function` is imported by who needs it."""
+    """A format: how its names end and how its content begins. Its `module:function`s are imported by who needs them."""
 
     name: str
     endings: tuple[str, ...]
@@ -46,13 +46,13 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         library: Library = _function(self.opener)(path, keep=keep, **asked)
         return library
 
-    def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
-        """Takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.
+    def new(self, out: Path, *, force: bool) -> AbstractContextManager[Add]:
+        """What takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.
 
         Raises InputError if `out` is there (unless `force`, and it is a library) or cannot be made, CannotGoOn if the
         disk is full.
         """
-        writer: AbstractContextManager[Writer] = _function(self.writer)(out, force=force)
+        writer: AbstractContextManager[Add] = _function(self.writer)(out, force=force)
         return writer
 
 
@@ -64,41 +64,37 @@ def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
     return re.compile(rf"\.({endings}){packed}\Z", re.IGNORECASE)
 
 
-def _function(path: str) -> Callable[..., Any]:
+def _function(path: str) -> Any:
     module, name = path.split(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+    return getattr(import_module(f"prealloc.library.{module}"), name)
 
 
 FORMATS = (
-    LibraryFormat(name="json", endings=("json",), writer="prealloc.library.convert:new_json"),
-    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="prealloc.library.convert:new_lines"),
+    LibraryFormat(name="json", endings=("json",), writer="convert:new_json"),
+    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="convert:new_lines"),
     LibraryFormat(
         name="database",
         endings=("db", "sqlite", "sqlite3"),
-        writer="prealloc.library.database.library:new_database",
-        opener="prealloc.library.database.library:DatabaseLibrary",
+        writer="database.library:new_database",
+        opener="database.library:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
     LibraryFormat(
-        name="parts",
-        endings=("parts",),
-        writer="prealloc.library.parts.library:new_parts",
-        opener="prealloc.library.parts.library:PartsLibrary",
+        name="parts", endings=("parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
     ),
     LibraryFormat(
         name="parquet",
         endings=("parquet",),
-        writer="prealloc.library.parquet.library:new_parquet",
-        opener="prealloc.library.parquet.library:ParquetLibrary",
+        writer="parquet.library:new_parquet",
+        opener="parquet.library:ParquetLibrary",
         magic=b"PAR1",
         is_foreign=True,
     ),
     LibraryFormat(
         name="pool",
         endings=("pool",),
-        writer="prealloc.library.packed.pool:new_pool",
-        opener="prealloc.library.packed.pool:SharedTaskPool",
+        writer="packed.pool:new_pool",
+        opener="packed.pool:SharedTaskPool",
         magic=b"prealloc-pool 1\n",
     ),
 )

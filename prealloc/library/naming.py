@@ -11,6 +11,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import refused
+from prealloc.library.base import fields_of, refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import FIELDS, NULL, is_name
 from prealloc.model.document import UNREADABLE
@@ -55,18 +56,15 @@ def raw_at(task: Task, path: str) -> Raw | None:
     if path in task:
         return task[path]
     head, _, rest = path.partition(".")
-    if not rest or head not in task or not bytes(task[head]).lstrip().startswith(b"{"):
-        return None
-    return raw_at(FIELDS.decode(task[head]), rest)
+    return raw_at(fields_of(task[head]), rest) if rest and head in task else None
 
 
 def _paths(task: Task | Iterable[str]) -> list[str]:
     """What may be given as a field: names, and `a.b` for what is in an object a."""
     found = []
     for name in task:
-        inside = task[name] if isinstance(task, Mapping) else b""
-        is_object = bytes(inside).lstrip().startswith(b"{")
-        found += [f"{name}.{each}" for each in FIELDS.decode(inside)] if is_object else [name]
+        inside = bytes(task[name]).lstrip() if isinstance(task, Mapping) else b""
+        found += [f"{name}.{each}" for each in fields_of(inside)] if inside.startswith(b"{") else [name]
     return found
 
 
@@ -98,13 +96,6 @@ def _type(value: Any) -> str | None:
     return _id(value)
 
 
-def names_any(tasks: Sequence[Task]) -> bool:
-    """Whether a common name is the id of all of these tasks."""
-    names = Names(COMMON, tasks[0], "")
-    names.take(tasks, list)
-    return any(column.lacking is None for column in names.ids)
-
-
 def needed(asked: Fields, keep: Iterable[str]) -> frozenset[str]:
     """The fields whose values somebody asked for."""
     paths = [path for path in (asked.id_field, asked.type_field, asked.workflow_field or "workflow") if path]
@@ -114,13 +105,11 @@ def needed(asked: Fields, keep: Iterable[str]) -> frozenset[str]:
 class Column:
     """Names of tasks, as long as every task so far had one."""
 
-    def __init__(self, names: tuple[str, ...], read: Callable[[Any], str | None], *, asked: bool = False) -> None:
+    def __init__(self, names: tuple[str, ...], read: Callable[[Any], str | None]) -> None:
         self.names = names
         """Fields, tried in this order in each task."""
-        self.asked = asked
         self.numbers = False
         """Whether the names are numbers in place of strings."""
-        self.seen = 0
         self.lacking: int | None = None
         """The first task without a name."""
         self.some = False
@@ -131,12 +120,12 @@ class Column:
         """Of the names, where they are to be distinct."""
         self._read = read
 
-    def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
-        """The names of the next tasks; None from the first on that has none."""
+    def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
+        """The names of the next tasks, from number `first` on; None from the first on that has none."""
         if self.lacking is not None and self.some:  # there is nothing more to learn
             return None
         found = []
-        for place, values in enumerate(zip(*(_find(tasks, name) for name in self.names), strict=True), self.seen):
+        for place, values in enumerate(zip(*(_find(tasks, name) for name in self.names), strict=True), first):
             name, is_number = self._name(values)
             if name is None or (self.some and is_number is not self.numbers):
                 if self.lacking is None:
@@ -144,14 +133,12 @@ class Column:
             else:
                 self.some, self.numbers = True, is_number
                 found.append(name)
-        self.seen += len(tasks)
         return found if self.lacking is None else None
 
     def _name(self, values: Sequence[Any]) -> tuple[str | None, bool]:
         """The first that is a string; else the first that is a number."""
-        values = sorted(values, key=lambda value: type(value) is int) if len(values) > 1 else values
-        named = ((self._read(value), type(value) is int) for value in values)
-        return next((each for each in named if each[0] is not None), (None, False))
+        named = [(name, type(value) is int) for value in values if (name := self._read(value)) is not None]
+        return min(named, key=itemgetter(1), default=(None, False))
 
     def problem(self, word: str) -> str:
         """What the first task without a name has."""
@@ -179,10 +166,8 @@ class _Made(Column):
         super().__init__((), _id)
         self._make = make
 
-    def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
-        places = range(self.seen, self.seen + len(tasks))
-        self.seen = places.stop
-        return self._make(places, texts)
+    def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
+        return self._make(range(first, first + len(tasks)), texts)
 
 
 def _digests(places: range, texts: Texts) -> list[str]:
@@ -207,7 +192,8 @@ def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> byt
         fields.pop(workflow, None)
         if flow is not None:
             fields["workflow"] = flow
-    return msgspec.json.encode({"id": id, "task_type": type} | {**fields, "id": id, "task_type": type})
+    names = {"id": id, "task_type": type}  # they stand first, whatever stood there
+    return msgspec.json.encode(names | fields | names)
 
 
 class Naming(NamedTuple):
@@ -222,13 +208,10 @@ class Naming(NamedTuple):
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
         """A task's object as we spell it."""
-        return bytes(text) if self.is_ours else own_text(text, id, type, self.fields.workflow_field)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether the tasks are spelled as ours are."""
-        ours = (self.ids.names, self.types.names) == (ID_SPELLINGS, TYPE_SPELLINGS)
-        return ours and not (self.ids.numbers or self.types.numbers) and self.fields == COMMON
+        is_ours = (self.ids.names, self.types.names, self.fields) == (ID_SPELLINGS, TYPE_SPELLINGS, COMMON)
+        if is_ours and not (self.ids.numbers or self.types.numbers):
+            return bytes(text)
+        return own_text(text, id, type, self.fields.workflow_field)
 
 
 class Names:
@@ -255,11 +238,11 @@ class Names:
         if known is not None:
             self.ids = [column for column in self.ids if column.names == known.ids.names]
             self.types = [column for column in self.types if column.names == known.types.names]
-        self._flows = 0
+        self._seen = 0
 
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
         if asked is not None:
-            return [Column((asked,), read, asked=True)]
+            return [Column((asked,), read)]
         ours, *others = common
         # What is in every task is in the first; and ours may be spelled now so, now so.
         return [Column(ours, read), *(Column((name,), read) for name in others if name in self._first)]
@@ -271,7 +254,8 @@ class Names:
 
     def take(self, tasks: Sequence[Task], texts: Texts) -> dict[Column, list[str]]:
         """The names of the next tasks by each column that has them all."""
-        found = {column: column.take(tasks, texts) for column in (*self.ids, *self.types)}
+        first, self._seen = self._seen, self._seen + len(tasks)
+        found = {column: column.take(tasks, first, texts) for column in (*self.ids, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
         for column in self.ids if len(self.ids) > 1 else ():
             column.hashes.extend(stable_hashes(named.get(column, ())))
@@ -279,9 +263,7 @@ class Names:
 
     def has_workflow(self, task: Task) -> bool:
         """Whether a task has a workflow, and not null."""
-        found = raw_at(task, self._asked.workflow_field or "workflow") not in (None, NULL)
-        self._flows += found
-        return found
+        return raw_at(task, self._asked.workflow_field or "workflow") not in (None, NULL)
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
@@ -297,34 +279,35 @@ class Names:
         type = min(types, key=lambda column: (isinstance(column, _Made), column.numbers), default=None)
         return id, type
 
-    def chosen(self, *, has_workflow: bool = False) -> Naming:
-        """The best column of each kind. Raises LibraryError with all that is missing."""
-        self._flows += has_workflow
+    def chosen(self, *, has_workflow: bool) -> Naming:
+        """The best column of each kind, where any task has a workflow. Raises LibraryError with all that is missing."""
         id, type = self.best()
-        if id is None or type is None or (self._asked.workflow_field and not self._flows):
-            raise self._missing(id, type)
+        lost = None if has_workflow else self._asked.workflow_field
+        if id is None or type is None or lost:
+            raise self._missing(id, type, lost)
         said = {"id_field": id.said(ID_SPELLINGS), "type_field": type.said(TYPE_SPELLINGS)}
-        return Naming(id, type, msgspec.structs.replace(self._asked, **said), _note(id, type, self._asked))
+        fields = msgspec.structs.replace(self._asked, **said)
+        return Naming(id, type, fields, _note(self._asked, fields, one_type=not type.names))
 
-    def _missing(self, id: Column | None, type: Column | None) -> LibraryError:
-        problems, hints, paths = [], [], _paths(self._first)
-        for word, found, columns in (("id", id, self.ids), ("type", type, self.types)):
+    def _missing(self, id: Column | None, type: Column | None, flow: str | None) -> LibraryError:
+        problems, hints, paths, asked = [], [], _paths(self._first), self._asked
+        kinds = (("id", asked.id_field, id, self.ids), ("type", asked.type_field, type, self.types))
+        for word, name, found, columns in kinds:
             if found is not None:
                 continue
-            asked, option = columns[0], f"‹{word}_field›"
-            if asked.asked:
-                name = asked.names[0]
-                problems.append(f"{option} {name}: task {asked.lacking} has {asked.problem('such field')}")
+            first, option = columns[0], f"‹{word}_field›"
+            if name is not None:
+                problems.append(f"{option} {name}: task {first.lacking} has {first.problem('such field')}")
                 hints.append(did_you_mean(name, paths))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
                 columns = [column for column in columns if column not in self._late]
-                best = max(columns, key=lambda column: (column is asked and column.some, column.lacking or 0))
+                best = max(columns, key=lambda column: (column is first and column.some, column.lacking or 0))
                 problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
                     hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")
-        if (flow := self._asked.workflow_field) and not self._flows:
+        if flow:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
             hints.append(did_you_mean(flow, paths))
         there = ", ".join(paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
@@ -332,14 +315,14 @@ class Names:
         return LibraryError(problem, where=self._where, hint="; ".join(hints))
 
 
-def _note(ids: Column, types: Column, asked: Fields) -> str | None:
-    found = []
+def _note(asked: Fields, found: Fields, *, one_type: bool) -> str | None:
+    told = []
     if asked.id_from == "position":
-        found.append("a task's id is its place in the library, so their order matters")
-    if not ids.asked and ids.said(ID_SPELLINGS):
-        found.append(f"ids are read from {ids.names[0]} (use ‹id_field› for another field)")
-    if not types.names:
-        found.append(f"all tasks have type {ONE_TYPE!r} (use ‹type_field› to name a field with types)")
-    elif not types.asked and types.said(TYPE_SPELLINGS):
-        found.append(f"types are read from {types.names[0]} (use ‹type_field› for another field)")
-    return "; ".join(found) or None
+        told.append("a task's id is its place in the library, so their order matters")
+    if found.id_field != asked.id_field:
+        told.append(f"ids are read from {found.id_field} (use ‹id_field› for another field)")
+    if one_type:
+        told.append(f"all tasks have type {ONE_TYPE!r} (use ‹type_field› to name a field with types)")
+    elif found.type_field != asked.type_field:
+        told.append(f"types are read from {found.type_field} (use ‹type_field› for another field)")
+    return "; ".join(told) or None

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -58,13 +58,15 @@ def read_library(
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
     keep, notes = checked_keep(keep), notes or (lambda note: None)
-    found = _find(library, difficulty, needed(fields, keep))
-    path, text, opened = Path(found.text.path), found.text, None
-    if found.format is not None:
-        opened = found.format.open(path, keep=keep, fields=fields)
+    text, format, took = _find(library, difficulty, needed(fields, keep))
+    path, opened = Path(text.path), None
+    is_packed = packing(head_of(path, 4)) is not None
+    is_large = _bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
+    if format is not None:
+        opened = format.open(path, keep=keep, fields=fields)
     elif not (text.once or text.is_made):
         opened = _by_index(path, keep, fields, notes)
-        if opened is None and found.is_large and shortlist is None and not found.is_packed:
+        if opened is None and is_large and shortlist is None and not is_packed:
             from prealloc.library.packed.indexing import index_in_memory
 
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
@@ -74,53 +76,43 @@ def read_library(
     if opened is None:
         from prealloc.library.text.library import TextLibrary
 
-        copies, shortlist = stream or found.is_large, shortlist or Everything
+        copies, shortlist = stream or is_large, shortlist or Everything
         opened = TextLibrary(text, shortlist, keep=keep, fields=fields, progress=progress, copies=copies)
-    opened.took = found.took
+    opened.took = took
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     if opened.note:
         notes(opened.note)
     return opened
 
 
-class _Found(NamedTuple):
-    """What a library is: one in a format of its own, or else a text."""
-
-    text: Source
-    format: LibraryFormat | None = None
-    took: str | None = None
-
-    @property
-    def is_packed(self) -> bool:
-        return packing(head_of(Path(self.text.path), 4)) is not None
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it is not read into memory where that can be avoided."""
-        with contextlib.suppress(OSError, ValueError):
-            return os.stat(self.text.path).st_size > (STREAM_FROM // 4 if self.is_packed else STREAM_FROM)
-        return False
+def _bytes_of(path: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):  # reading it tells
+        return path.stat().st_size
+    return 0
 
 
-def _find(library: Any, difficulty: str | None, needed: frozenset[str] = frozenset()) -> _Found:
+def _find(
+    library: Any, difficulty: str | None, needed: frozenset[str] = frozenset()
+) -> tuple[Source, LibraryFormat | None, str | None]:
+    """Where a library is, its format (None: a text), and how that was chosen."""
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return _Found(python_source(library, needed))
+        return python_source(library, needed), None, None
     if str(library) == "-":
-        return _Found(STDIN)
+        return STDIN, None, None
     path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return _Found(file_source(path), PARTS)
+        return file_source(path), PARTS, None
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
         if (source := task_files(path)) is not None:
-            return _Found(source)
+            return source, None, None
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return _Found(file_source(file), format, took)
+    return file_source(file), format, took
 
 
 def _refuse_address(path: str) -> None:
@@ -139,8 +131,8 @@ def _refuse_address(path: str) -> None:
 
 def text_source(library: Any, difficulty: str | None) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    found = _find(library, difficulty)
-    return found.text if found.format is None and not found.text.once else None
+    text, format, _ = _find(library, difficulty)
+    return text if format is None and not text.once else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
 NOTHING = Raw(b"")
@@ -53,6 +53,18 @@ def named(row: Row) -> tuple[Any, Any]:
     return _either(row.id, row.instance_id), _either(row.task_type, row.type)
 
 
+def names_of(rows: Sequence[Row]) -> tuple[list[Any], list[Any]]:
+    """The ids and the types of rows as `named` gives them, column by column: calls for a million rows take seconds."""
+    return (
+        _column([row.id for row in rows], [row.instance_id for row in rows]),
+        _column([row.task_type for row in rows], [row.type for row in rows]),
+    )
+
+
+def _column(firsts: list[Any], seconds: list[Any]) -> list[Any]:
+    return firsts if are_names(firsts) else list(map(_either, firsts, seconds))
+
+
 def _either(first: Any, second: Any) -> Any:
     return second if first is UNSET or (is_name(second) and not is_name(first)) else first
 
@@ -76,6 +88,11 @@ def is_name(value: Any) -> bool:
     return type(value) is str and value != "" and "\0" not in value
 
 
+def are_names(values: Sequence[Any]) -> bool:
+    """Whether each of the values `is_name`."""
+    return {*map(type, values)} == {str} and all(values) and "\0" not in "".join(values)
+
+
 class Counts(msgspec.Struct, forbid_unknown_fields=True):
     """Of some tasks: how many, how many without a workflow (or null), how many with two ids that differ."""
 
@@ -86,8 +103,9 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
     def add(self, rows: Sequence[Row]) -> None:
         """Counts these tasks too."""
         self.tasks += len(rows)
-        self.without_workflow += sum(row.workflow is NOTHING or row.workflow == NULL for row in rows)
-        self.two_ids += sum(map(_has_two_ids, rows))
+        flows = [row.workflow for row in rows]
+        self.without_workflow += flows.count(NOTHING) + flows.count(NULL)
+        self.two_ids += sum(map(_has_two_ids, [row for row in rows if row.instance_id is not UNSET]))
 
 
 def _has_two_ids(row: Row) -> bool:
@@ -106,6 +124,5 @@ def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
     odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
     if odd:
         found.append(Mistake("‹keep›", f"{odd} has a quote, backslash or control character", "rename the field"))
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     return (EVERY_FIELD,) if EVERY_FIELD in keep else tuple(sorted(set(keep)))

@@ -15,9 +15,6 @@ from prealloc.library.cache import DEFAULT_BYTES, TaskCache
 from prealloc.library.rows import NULL
 from prealloc.model.task_hash import stable_hash, stable_hashes
 
-SAMPLED = 1000
-"""Tasks of each type that are looked at."""
-
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """How large the compact workflows of some tasks are, in bytes."""
@@ -77,17 +74,15 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial | None
 
 
-def stats_of(
-    library: Library, *, reads: int = 0, cache_bytes: int | None = None, sampled: int = SAMPLED, seed: int = 0
-) -> Stats:
+def stats_of(library: Library, *, reads: int, cache_bytes: int | None, sampled: int, seed: int) -> Stats:
     """Looks at `sampled` tasks of each type, and reads `reads` tasks at random through a cache."""
     places, chosen = _chosen(library, sampled)
-    sizes = _SizesOfFields()
     workflows: dict[str, list[int]] = {name: [] for name in places}
+    fields: dict[str, array[int]] = {}
     for place, text in zip(chosen, library.texts(chosen), strict=True):
-        found = sizes.add(text)
-        if "workflow" in found:
-            workflows[library.types[place]].append(found["workflow"])
+        sizes = _add_sizes(text, fields)
+        if "workflow" in sizes:
+            workflows[library.types[place]].append(sizes["workflow"])
     return Stats(
         path=library.info.path,
         way=library.way,
@@ -97,7 +92,7 @@ def stats_of(
         without_workflow=library.counts.without_workflow,
         two_ids=library.counts.two_ids,
         looked_at=len(chosen),
-        fields=sizes.stats(),
+        fields=_field_stats(fields),
         types=[
             TypeStats(
                 type=name,
@@ -113,30 +108,25 @@ def stats_of(
 
 def field_stats(texts: Iterable[bytes]) -> list[FieldStats]:
     """What fields the tasks of these texts have."""
-    sizes = _SizesOfFields()
+    fields: dict[str, array[int]] = {}
     for text in texts:
-        sizes.add(text)
-    return sizes.stats()
+        _add_sizes(text, fields)
+    return _field_stats(fields)
 
 
-class _SizesOfFields:
-    """The sizes of the fields of tasks, 8 bytes for each."""
+def _add_sizes(text: bytes, fields: dict[str, array[int]]) -> dict[str, int]:
+    """The sizes of a task's fields, which are added to those of other tasks: 8 bytes for each."""
+    sizes = {name: _size(raw) for name, raw in fields_of(text).items() if name != "workflow" or raw != NULL}
+    for name, size in sizes.items():
+        fields.setdefault(name, array("Q")).append(size)
+    return sizes
 
-    def __init__(self) -> None:
-        self._sizes: dict[str, array[int]] = {}
 
-    def add(self, text: bytes) -> dict[str, int]:
-        """Takes in a task, and gives the sizes of its fields."""
-        found = {name: _size(raw) for name, raw in fields_of(text).items() if name != "workflow" or raw != NULL}
-        for name, size in found.items():
-            self._sizes.setdefault(name, array("Q")).append(size)
-        return found
-
-    def stats(self) -> list[FieldStats]:
-        return [
-            FieldStats(name=name, tasks=len(sizes), median=sorted(sizes)[len(sizes) // 2], largest=max(sizes))
-            for name, sizes in sorted(self._sizes.items())
-        ]
+def _field_stats(fields: dict[str, array[int]]) -> list[FieldStats]:
+    return [
+        FieldStats(name=name, tasks=len(sizes), median=sorted(sizes)[len(sizes) // 2], largest=max(sizes))
+        for name, sizes in sorted(fields.items())
+    ]
 
 
 def _size(raw: msgspec.Raw) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UnsetType
 from rich.text import Text
@@ -20,7 +20,9 @@ from prealloc.report.page import Page, fact
 from prealloc.report.size_view import precision_line
 from prealloc.report.visible import value, visible
 from prealloc.store.manifests import Outline
-from prealloc.store.run_folder import RunFile
+
+if TYPE_CHECKING:
+    from prealloc.store.run_folder import RunFile
 
 T = TypeVar("T")
 

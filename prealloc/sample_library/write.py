@@ -55,22 +55,22 @@ def write_sample(
     _refuse(out, tasks, workflow_bytes, seed)
     types: Counter[str] = Counter()
     lines = _LINES.search(out.name) is not None
-    with new_file(out, force=force) as file:
+    with new_file(out, force=force) as write:
         if not lines:
-            file.write(b'{\n  "tasks": [')
+            write(b'{\n  "tasks": [')
         for index, kind in enumerate(islice(type_order(), tasks)):
             text = msgspec.json.encode(task(seed, index, kind, workflow_bytes))
             if lines:
-                file.write(text + b"\n")
+                write(text + b"\n")
             else:
-                file.write((b",\n    " if index else b"\n    ") + _indented(text, 4))
+                write((b",\n    " if index else b"\n    ") + _indented(text, 4))
             types[kind] += 1
             if progress:
                 progress(index + 1, tasks)
         if not lines:
             made_by = {"generator": "prealloc library sample", "num_tasks": tasks, "seed": seed}
             metadata = msgspec.json.encode({**made_by, "workflow_bytes": workflow_bytes, "types": types})
-            file.write(b'\n  ],\n  "metadata": ' + _indented(metadata, 2) + b"\n}\n")
+            write(b'\n  ],\n  "metadata": ' + _indented(metadata, 2) + b"\n}\n")
     return SampleInfo(out, tasks, out.stat().st_size, dict(types))
 
 

@@ -32,7 +32,8 @@ from stored import (
 from examples import EVERY, examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record
-from prealloc.library.packed.index import TaskIndex, parse_index
+from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
+from prealloc.library.packed.table import Columns
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
 OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
@@ -191,8 +192,8 @@ def test_what_was_stored_once_is_read_for_ever(tmp_path: Path, name: str) -> Non
     texts = (GOLDEN / "library.jsonl").read_bytes().splitlines()
     if name == "index":  # the file that it is of has another inode in every checkout
         path = GOLDEN / "library.jsonl"
-        columns, indexed = parse_index(path.with_name("library.jsonl.index").read_bytes(), "index")
-        library: Any = TaskIndex(path, columns, indexed, os.open(path, os.O_RDONLY))
+        columns = Columns(path.with_name("library.jsonl.index").read_bytes(), FORMAT, "index", Indexed)
+        library: Any = TaskIndex(path, columns, os.open(path, os.O_RDONLY))
     else:
         library = PROVED[name].open(path)
     assert list(library.texts(library.order())) == texts

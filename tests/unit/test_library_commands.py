@@ -161,11 +161,11 @@ def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_la
     out = tmp_path / name
 
     def write(megabytes: int) -> None:
-        with new_file(out, force=False) as file:
+        with new_file(out, force=False) as put:
             for _ in range(megabytes):
-                file.write(b" " * (1 << 20))
+                put(b" " * (1 << 20))
             if noise_last:
-                file.write(NOISE)
+                put(NOISE)
 
     write(60)
     assert sum(map(len, unpack_stream(iter([out.read_bytes()]), "f"))) == (60 + noise_last) << 20

@@ -76,6 +76,13 @@ def test_a_task_by_its_id(library: Path) -> None:
         assert "nobody" not in index
 
 
+def test_the_digests_of_large_tasks(library: Path) -> None:
+    """Law: also where two threads share the digests of a batch, each is that of its own task."""
+    library.write_text(json.dumps({"tasks": tasks(9, 40_000)}))
+    with opened(library) as index:
+        assert [index[id].id for id in index.ids] == list(index.ids)
+
+
 def test_what_lies_beside_a_task_is_not_looked_at(library: Path) -> None:
     """Law: with every byte outside a task's text overwritten in place, the index still gives that task."""
     with opened(library) as index:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import zstandard
@@ -137,6 +139,20 @@ def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     read_library(path, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (path.stat().st_size,) * 2
+
+
+def test_the_switch_interval_is_given_back(tmp_path: Path) -> None:
+    """Law: threads take turns as quickly as before once a library is read, damaged, or given up."""
+    before = sys.getswitchinterval()
+    good = write(tmp_path, "x.json", json.dumps(TASKS))
+    during: list[float] = []
+    read_library(good, progress=lambda done, total: during.append(sys.getswitchinterval()))
+    assert min(during) < before == sys.getswitchinterval()
+    with pytest.raises(LibraryError):
+        read_library(write(tmp_path, "y.json", json.dumps(TASKS)[:-9]))
+    with pytest.raises(KeyboardInterrupt):
+        read_library(good, progress=Mock(side_effect=KeyboardInterrupt))
+    assert sys.getswitchinterval() == before
 
 
 def test_a_selected_workflow_is_checked_an_unselected_one_is_not(tmp_path: Path) -> None:

@@ -12,71 +12,53 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library, Record, info_of, joined
+from prealloc.library.base import Add, Library, Record, info_of, joined
 from prealloc.library.database import tables as file
-from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
+from prealloc.library.database.sqlar import pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, checked_names, digest
 from prealloc.model.words import shown
 
-_NAMES_HINT = "give every task an id and a type when the library is made"
-
 
 @contextlib.contextmanager
-def new_database(out: Path, *, force: bool) -> Iterator[DatabaseWriter]:
+def new_database(out: Path, *, force: bool) -> Iterator[Add]:
     """A new SQLite file, see `LibraryFormat.new`.
 
-    `add` raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that is there
-    twice: until then who knows the source can tell where.
+    What it gives raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that
+    is there twice: until then who knows the source can tell where.
     """
+    fingerprint, twice = Fingerprint(), list[str]()
     with (
         new_path(out, force=force) as beside,
         file.writing_to(out),
         contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection,
     ):
-        writer = DatabaseWriter(connection, out)
-        yield writer
-        writer.finish()
-
-
-class DatabaseWriter:
-    """See `new_database`."""
-
-    def __init__(self, connection: sqlite3.Connection, out: Path) -> None:
-        self._connection = connection
-        self._out = out
-        self._fingerprint = Fingerprint()
-        self._twice: list[str] = []
         # Without a journal: until it is whole, no reader knows this file.
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("BEGIN")
-        for statement in file.TABLES.values():
+        pragmas = ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}")
+        for statement in (*(f"PRAGMA {pragma}" for pragma in pragmas), "BEGIN", *file.TABLES.values()):
             connection.execute(statement)
 
-    def add(self, record: Record) -> None:
-        position = self._fingerprint.counts.tasks
-        proof, workflow, fields = self._fingerprint.seal(record)
-        task = (position, record.id, record.type, proof)
-        if not self._connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount:
-            self._twice.append(record.id)
-        flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
-        body = (position, *flow, len(fields), pack(fields))
-        self._connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
+        def add(record: Record) -> None:
+            position = fingerprint.counts.tasks
+            proof, workflow, fields = fingerprint.seal(record)
+            task = (position, record.id, record.type, proof)
+            if not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount:
+                twice.append(record.id)
+            flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
+            body = (position, *flow, len(fields), pack(fields))
+            connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
-    def finish(self) -> None:
-        if self._twice:
-            problem = f"several tasks have the id {shown(self._twice[0])}"
-            raise LibraryError(problem, where=str(self._out), hint="give every task an id of its own")
-        said = {"format": FORMAT.name, "version": FORMAT.version}
-        said |= msgspec.structs.asdict(self._fingerprint.meta())
-        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
+        yield add
+        if twice:
+            problem = f"several tasks have the id {shown(twice[0])}"
+            raise LibraryError(problem, where=str(out), hint="give every task an id of its own")
+        said = {"format": FORMAT.name, "version": FORMAT.version, **msgspec.structs.asdict(fingerprint.meta())}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
         # At the end: an index that grows with every task costs more than sorting once.
-        self._connection.execute(file.INDEX)
-        self._connection.execute(file.VIEW)
-        self._connection.execute("COMMIT")
+        for statement in (file.INDEX, file.VIEW, "COMMIT"):
+            connection.execute(statement)
 
 
 class DatabaseLibrary(Library):
@@ -90,12 +72,8 @@ class DatabaseLibrary(Library):
 
     def __init__(self, path: Path, *, keep: tuple[str, ...]) -> None:
         where = str(path)
-        with open(open_library_file(path), "rb") as head:
-            if head.read(len(file.MAGIC)) != file.MAGIC:
-                raise LibraryError(
-                    "this is not a SQLite database", where=where, hint="check the path, or copy it again"
-                )
-            size = os.fstat(head.fileno()).st_size
+        with open(open_library_file(path), "rb") as raw:  # SQLite would wait for a FIFO
+            size = os.fstat(raw.fileno()).st_size
         fingerprint = Fingerprint()
         self._file = path
         # Kept, not read again with the texts: whatever is at the path then must be what was opened.
@@ -103,7 +81,8 @@ class DatabaseLibrary(Library):
         with file.reading(path) as connection:
             meta = file.read_meta(connection, where)
             pairs = _pairs(connection, fingerprint, self._digests, where)
-            ids, types = checked_names(pairs, where=where, row="task", hint=_NAMES_HINT)
+            hint = "give every task an id and a type when the library is made"
+            ids, types = checked_names(pairs, where=where, row="task", hint=hint)
         fingerprint.prove(meta, len(ids), FORMAT, where)
         info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types))
         super().__init__(info, ids, types, meta, keep)
@@ -125,7 +104,7 @@ class DatabaseLibrary(Library):
         try:
             flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
             rest = unpack(fields, fields_bytes)
-        except CannotUnpack as error:
+        except ValueError as error:
             raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
         start = position * DIGEST_BYTES
         if digest(self.ids[position], self.types[position], flow, rest) != self._digests[start : start + DIGEST_BYTES]:

@@ -8,10 +8,6 @@ MOST_BYTES = 1_000_000_000
 """The longest text: what SQLite itself allows in a row, unless it was built for more."""
 
 
-class CannotUnpack(ValueError):
-    """The blob does not hold a text of this size; says why."""
-
-
 def pack(text: bytes) -> bytes:
     """The text in zlib's format, or as it is where that is not smaller: a blob as long as the text is the text."""
     packed = zlib.compress(text)
@@ -19,18 +15,18 @@ def pack(text: bytes) -> bytes:
 
 
 def unpack(blob: object, size: object) -> bytes:
-    """The text of `size` bytes in the blob. Raises CannotUnpack. Never makes more than `size` + 1 bytes."""
+    """The text of `size` bytes in the blob. Raises ValueError. Never makes more than `size` + 1 bytes."""
     if not isinstance(blob, bytes) or not isinstance(size, int):
-        raise CannotUnpack("it is not a blob with a size")
+        raise ValueError("it is not a blob with a size")
     if len(blob) == size:
         return blob
     if not len(blob) < size <= MOST_BYTES:
-        raise CannotUnpack(f"{len(blob):,} bytes cannot hold {size:,}")
+        raise ValueError(f"{len(blob):,} bytes cannot hold {size:,}")
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(blob, size + 1)
     except zlib.error as error:
-        raise CannotUnpack(f"it is damaged ({error})") from None
+        raise ValueError(f"it is damaged ({error})") from None
     if len(text) != size or not unpacker.eof or unpacker.unused_data:
-        raise CannotUnpack(f"it does not unpack to {size:,} bytes")
+        raise ValueError(f"it does not unpack to {size:,} bytes")
     return text

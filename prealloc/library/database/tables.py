@@ -24,7 +24,6 @@ from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1)
 APPLICATION_ID = 0x7072_6C62  # "prlb", for file(1)
-MAGIC = b"SQLite format 3\0"
 
 TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value NOT NULL)",
@@ -67,12 +66,20 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
     """What `meta` says, once the tables are known to be ours. Raises LibraryError."""
-    tables = _tables(connection)
-    if tables.get("meta") != TABLES["meta"]:
-        raise _foreign(connection, where)
-    values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
+    # A view or a virtual table of the same name is none of ours.
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name IN (?, ?, ?) LIMIT 4"
+    tables, values = dict(connection.execute(query, [*TABLES])), {}
+    if tables.get("meta") == TABLES["meta"]:
+        values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
     if values.get("format") != FORMAT.name:
-        raise _foreign(connection, where)
+        ((application_id,),) = connection.execute("PRAGMA application_id")
+        if application_id == APPLICATION_ID:
+            raise FORMAT.damaged("its table meta is not as prealloc makes it", where)
+        raise LibraryError(
+            "this is a SQLite database, but not a task library that prealloc wrote",
+            where=where,
+            hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
+        )
     meta = FORMAT.fields(values, Meta, where)
     if tables != TABLES:
         raise FORMAT.damaged("its tables are not as prealloc makes them", where)
@@ -95,24 +102,3 @@ def writing_to(out: Path) -> Iterator[None]:
                 hint="choose another format, or leave the task out",
             ) from None
         raise InputError(f"SQLite cannot write it: {error}", where=str(out), hint="write it to another disk") from error
-
-
-def _tables(connection: sqlite3.Connection) -> dict[str, str]:
-    """The statements that made our tables. A view or a virtual table of the same name does not count."""
-    names = ", ".join(f"'{name}'" for name in TABLES)
-    return dict(
-        connection.execute(
-            f"SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name IN ({names}) LIMIT {len(TABLES) + 1}"
-        )
-    )
-
-
-def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
-    ((application_id,),) = connection.execute("PRAGMA application_id")
-    if application_id == APPLICATION_ID:
-        return FORMAT.damaged("its table meta is not as prealloc makes it", where)
-    return LibraryError(
-        "this is a SQLite database, but not a task library that prealloc wrote",
-        where=where,
-        hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
-    )

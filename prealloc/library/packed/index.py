@@ -14,11 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
-from prealloc.library.base import info_of
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
@@ -31,7 +28,7 @@ from prealloc.model.task import LightweightTask
 FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
 
 
-class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The file that an index is of: by what the system says of it, and by its content."""
 
     sha256: str
@@ -50,19 +47,18 @@ class TaskIndex(PackedLibrary):
     def __init__(
         self,
         library: Path,
-        columns: Columns,
-        indexed: Indexed,
+        columns: Columns[Indexed],
         descriptor: int,
         *,
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
+        self._descriptor = descriptor  # at once: it is closed with this, whatever is wrong with the rest
+        indexed = columns.head.said
         self._fields = indexed.fields
-        types, fields = columns.of_each_type(), indexed.fields or COMMON
-        info = info_of(library, size=indexed.bytes, sha256=indexed.sha256, types=types, fields=fields)
-        super().__init__(columns, library, info, keep)
+        size, sha256, fields = indexed.bytes, indexed.sha256, indexed.fields or COMMON
+        super().__init__(columns, library, keep, size=size, sha256=sha256, fields=fields)
         self._cache = TaskCache(cache_bytes)
-        self._descriptor = descriptor
 
     @classmethod
     def open(
@@ -75,16 +71,12 @@ class TaskIndex(PackedLibrary):
     ) -> TaskIndex:
         """The index of a library file, where there is one that fits. Raises LibraryError."""
         path = Path(library)
-        descriptor = open_library_file(path)
-        try:
-            columns, indexed = _find(path, descriptor)
-            if fields not in (COMMON, indexed.fields):
+        with open(open_library_file(path), "rb") as file:
+            columns = _find(path, file.fileno())
+            if fields not in (COMMON, columns.head.said.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
-            return cls(path, columns, indexed, descriptor, keep=keep, cache_bytes=cache_bytes)
-        except BaseException:
-            os.close(descriptor)
-            raise
+            return cls(path, columns, os.dup(file.fileno()), keep=keep, cache_bytes=cache_bytes)
 
     def __getitem__(self, id: str) -> LightweightTask:
         return self._cache.get(self.position(id), self.task)
@@ -120,27 +112,17 @@ def _changed(where: str) -> LibraryError:
     return FORMAT.damaged("the library was changed since it was indexed", where)
 
 
-def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
+def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     """The index that fits a library that is open. Raises LibraryError: why the first does not."""
     refusal = LibraryError(
         "it has no index", where=str(library), hint=f"make one: prealloc library index {shlex.quote(str(library))}"
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns, indexed = parse_index(read_file(place), str(place))
+            columns = Columns(read_file(place), FORMAT, str(place), Indexed)
+            if columns.head.said.is_of(descriptor):
+                return columns
+            refusal = _changed(str(place))
         except LibraryError as error:
             refusal = error
-            continue
-        if indexed.is_of(descriptor):
-            return columns, indexed
-        refusal = _changed(str(place))
     raise refusal
-
-
-def parse_index(text: bytes, where: str) -> tuple[Columns, Indexed]:
-    """The columns of an index, and the library that it is of. Raises LibraryError if a byte is not as written."""
-    columns = Columns(text, FORMAT, where)
-    try:
-        return columns, msgspec.convert(columns.head.said, Indexed)
-    except msgspec.ValidationError as error:
-        raise FORMAT.damaged(f"it does not say which file it belongs to: {error}", where) from None

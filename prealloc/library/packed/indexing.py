@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -14,9 +14,9 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
-from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
-from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
-from prealloc.library.packed.table import ColumnsBuilder, Span, digest
+from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
+from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
+from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
@@ -40,7 +40,8 @@ def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | N
 
     Raises LibraryError for what is not a library, or is packed: then single tasks cannot be read.
     """
-    packed, info = _indexed(library, fields, progress)
+    with open(open_library_file(library), "rb") as file:
+        packed, info = _indexed(library, file.fileno(), fields, progress)
     place = _put(index_places(library), packed)
     return IndexMade(path=readable_name(str(place.absolute())), bytes=place.stat().st_size, info=info)
 
@@ -49,55 +50,40 @@ def index_in_memory(
     library: Path, *, keep: tuple[str, ...] = (), fields: Fields = COMMON, progress: Progress | None = None
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
-    packed, _ = _indexed(library, fields, progress)
-    columns, indexed = parse_index(b"".join(packed), str(library))
-    descriptor = open_library_file(library)
-    if not indexed.is_of(descriptor):
-        os.close(descriptor)
-        raise changed_meanwhile(str(library))
-    return TaskIndex(library, columns, indexed, descriptor, keep=keep)
+    with open(open_library_file(library), "rb") as file:
+        packed, _ = _indexed(library, file.fileno(), fields, progress)
+        columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
+        return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep)
 
 
 def _indexed(
-    library: Path, fields: Fields, progress: Progress | None
+    library: Path, descriptor: int, fields: Fields, progress: Progress | None
 ) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
-    """The index of a library as the pieces of its file, and the library's fingerprint."""
-    where = str(library)
-    descriptor = open_library_file(library)
-    try:
-        before = FileIdentity.of(descriptor)
-        if packing(os.pread(descriptor, 4, 0)) is not None:
-            raise LibraryError(
-                "a packed file cannot be indexed: reading a task needs everything before it",
-                where=where,
-                hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
-            )
-        text, new_taker = file_source(library, descriptor), partial(_Columns, where)
-        read = read_tasks(text, new_taker, fields=fields, progress=progress)
-        if not before.is_of(descriptor):
-            raise changed_meanwhile(where)
-    finally:
-        os.close(descriptor)
-    said = {**msgspec.structs.asdict(before), "sha256": read.info.sha256}
-    if read.naming is not None:
-        said["fields"] = msgspec.to_builtins(read.naming.fields)
+    """The index of a library that is open as the pieces of its file, and the library's fingerprint."""
+    before = FileIdentity.of(descriptor)
+    if packing(os.pread(descriptor, 4, 0)) is not None:
+        raise LibraryError(
+            "a packed file cannot be indexed: reading a task needs everything before it",
+            where=str(library),
+            hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
+        )
+    # If the file changes from here on, either reading it tells, or the index does not fit it.
+    read = read_tasks(file_source(library, descriptor), lambda _: _Columns(), fields=fields, progress=progress)
+    named = read.naming.fields if read.naming else None
+    said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
     return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
 class _Columns(ColumnsBuilder):
     """Takes the tasks of a library into the columns of its index. Raises LibraryError for those that it cannot give."""
 
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self._where = where
-
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
-            raise LibraryError("an object of tasks by their ids cannot be indexed", where=self._where, hint=hint)
-        start, layout = batch.origin.byte, batch.layout
-        texts = zip(layout.spans, layout.texts, strict=True)
-        self.extend(ids, types, (Span(start + at, length, digest(memoryview(text))) for (at, length), text in texts))
+            raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
+        starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
+        texts = [memoryview(text) for text in batch.layout.texts]
+        self.extend(ids, types, starts, texts, repeat(0, len(ids)))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:

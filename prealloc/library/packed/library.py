@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library
-from prealloc.library.packed.table import Columns
+from prealloc.library.base import Library, info_of
+from prealloc.library.packed.table import Columns, Lazy
 from prealloc.library.rows import checked_keep
-from prealloc.model.plan import LibraryInfo
+from prealloc.model.fields import Fields
 from prealloc.model.task_hash import stable_hash
 
 
@@ -24,13 +27,14 @@ class PackedLibrary(Library):
     _descriptor: int = -1
     """Of the file with the tasks' texts."""
 
-    def __init__(self, columns: Columns, path: Path, info: LibraryInfo, keep: tuple[str, ...]) -> None:
-        keep = checked_keep(keep)
-        super().__init__(info, columns.ids(), columns.types(), columns.counts, keep)
-        self.columns = columns
-        self.path = path
-        self.keep = keep
-        self._of_type: dict[str, Sequence[int]] = {}
+    def __init__(
+        self, columns: Columns[Any], path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields
+    ) -> None:
+        self.columns, self.path, self.keep = columns, path, checked_keep(keep)
+        types = Counter(map(columns.head.types.__getitem__, columns.type_number))
+        info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)
+        ids, names = (Lazy(len(columns), get) for get in (columns.id, columns.type))
+        super().__init__(info, ids, names, columns.counts, self.keep)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -43,7 +47,7 @@ class PackedLibrary(Library):
         return self.columns.hash
 
     def order(self) -> Sequence[int]:
-        return self.columns.written()
+        return sorted(range(len(self)), key=self.columns.start.__getitem__)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
         found = {id: self.columns.position(id) for id in ids}
@@ -60,12 +64,16 @@ class PackedLibrary(Library):
     def random_position(self, type: str | None, seed: int) -> int:
         """Where such a task is, see `TaskIndex.random_task`."""
         self.refuse_unusable()
-        if type is not None and type not in self._of_type:
-            if type not in self.columns.head.types:
-                raise KeyError(type)
-            self._of_type[type] = self.columns.of_type(type)
         among = range(len(self)) if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
+
+    @cached_property
+    def _of_type(self) -> dict[str, Sequence[int]]:
+        """The positions of the tasks of each type."""
+        found = [array("I") for _ in self.columns.head.types]
+        for position, number in enumerate(self.columns.type_number):
+            found[number].append(position)
+        return dict(zip(self.columns.head.types, found, strict=True))
 
     def refuse_unusable(self) -> None:
         """Raises LibraryError after `close`, and where the file tells by itself that it is another."""

@@ -25,13 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prealloc.library.base import Record, info_of, joined
+from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.packed.table import Columns, ColumnsBuilder, digest, padding
 from prealloc.library.rows import Counts
-from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
+from prealloc.model.fields import COMMON
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
@@ -63,12 +64,11 @@ class SharedTaskPool(PackedLibrary):
         at, end = _TAIL.unpack_from(self._memory, tail)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
             raise FORMAT.damaged("it is not a task pool, or only a part of one", where)
-        columns = Columns(self._memory, FORMAT, where, at=at)
+        columns = Columns(self._memory, FORMAT, where, dict, at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
         # The sha256 is of all digests, and so of all tasks.
-        info = info_of(file, size=size, sha256=columns.head.sha256, types=columns.of_each_type())
-        super().__init__(columns, file, info, keep)
+        super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256, fields=COMMON)
         self._end = at
         self._checked = bytearray(len(columns))
 
@@ -83,12 +83,10 @@ class SharedTaskPool(PackedLibrary):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
             self.refuse_unusable()
-            self._check(position)
-            start, length, _ = self.columns.place(position)
+            start, length, _ = self._proved(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
-        """Lets go of the file. Tasks that were given stay as they are."""
         if not self._memory.closed:
             self.columns.release()
             self._memory.close()
@@ -107,55 +105,42 @@ class SharedTaskPool(PackedLibrary):
         """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
         if self.keep:
             return self.task(position)
-        start, length, workflow = self.columns.place(position)
-        if not self._checked[position]:
-            self._check(position)
+        start, length, workflow = self._proved(position)
         end = start + length - 1
         text = self._memory[end - workflow : end] if workflow else b"null"
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
-    def _check(self, position: int) -> None:
-        """Raises LibraryError unless a task's text is what was written."""
-        start, length, workflow = self.columns.place(position)
-        with memoryview(self._memory) as view, view[start : start + length] as text:
-            fits = start + length <= self._end and workflow < max(length, 1)
-            if not fits or digest(text) != self.columns.digest(position):
-                raise FORMAT.damaged("its content is not what was written", self._place(position))
-        self._checked[position] = 1
-
-
-class PoolWriter:
-    """Takes tasks into a pool file, see `new_pool`."""
-
-    def __init__(self, file: Writable, where: str) -> None:
-        self._file = file
-        self._where = where
-        self._at = file.write(MAGIC)
-        self._columns = ColumnsBuilder()
-        self._counts = Counts(0, 0, 0)
-
-    def add(self, record: Record) -> None:
-        workflow, fields = record.split()
-        text = joined(workflow, fields)
-        self._file.write(text)
-        span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
-        self._columns.extend([record.id], [record.type], [span])
-        self._at += len(text)
-        self._counts.add([record.row])
-
-    def finish(self) -> None:
-        """Writes the table behind the tasks."""
-        self._at += self._file.write(padding(self._at))
-        self._columns.finish(self._where)
-        for piece in self._columns.pack(FORMAT, {}, self._counts):
-            self._file.write(bytes(piece))
-        self._file.write(_TAIL.pack(self._at, _END))
+    def _proved(self, position: int) -> tuple[int, int, int]:
+        """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
+        start, length, workflow = place = self.columns.place(position)
+        if not self._checked[position]:
+            with memoryview(self._memory) as view, view[start : start + length] as text:
+                fits = start + length <= self._end and workflow < max(length, 1)
+                if not fits or digest(text) != self.columns.digest(position):
+                    raise FORMAT.damaged("its content is not what was written", self._place(position))
+            self._checked[position] = 1
+        return place
 
 
 @contextlib.contextmanager
-def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
+def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
     """A new pool, see `LibraryFormat.new`."""
-    with new_file(out, force=force) as file:
-        writer = PoolWriter(file, str(out))
-        yield writer
-        writer.finish()
+    columns, counts = ColumnsBuilder(), Counts(0, 0, 0)
+    with new_file(out, force=force) as write:
+        at = write(MAGIC)
+
+        def add(record: Record) -> None:
+            nonlocal at
+            workflow, fields = record.split()
+            text = joined(workflow, fields)
+            write(text)
+            columns.extend([record.id], [record.type], [at], [text], [len(workflow or b"")])
+            counts.add([record.row])
+            at += len(text)
+
+        yield add
+        at += write(padding(at))
+        columns.finish(str(out))
+        for piece in columns.pack(FORMAT, {}, counts):
+            write(bytes(piece))
+        write(_TAIL.pack(at, _END))

@@ -16,15 +16,15 @@ Little-endian. The digest covers the head and every column, so whatever is read 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import sys
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ MOST_TEXT = 2**32 - 1
 
 MOST_HEAD = 16 << 20
 _DIGEST = 16
+_LARGE = 1 << 14
 _COLUMNS = {
     "hash": ("Q", 8),
     "start": ("Q", 8),
@@ -54,8 +55,10 @@ _COLUMNS = {
 
 _CHUNK = 1 << 16
 
+T = TypeVar("T")
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first line of a packed table, behind its format."""
 
     tasks: int
@@ -66,22 +69,25 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Offset from the end of the padding, and bytes."""
     sha256: str
     """Of the rest of this head, and of all columns."""
-    said: dict[str, Any]
+    said: T
     """What the kind of file that this is has to say besides."""
-
-
-class Span(NamedTuple):
-    """Where the text of a task lies, and what it is."""
-
-    start: int
-    length: int
-    digest: bytes
-    workflow: int = 0
 
 
 def digest(text: bytes | memoryview) -> bytes:
     """What proves a task's text."""
     return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+
+
+def _digests(texts: Sequence[bytes | memoryview]) -> Iterable[bytes]:
+    """`digest` of each text. Large ones are shared with a second thread: hashing leaves the interpreter to others."""
+    half = len(texts) // 2
+    if not half or sum(map(len, texts)) < _LARGE * len(texts):
+        return map(digest, texts)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "prealloc-hash") as thread:
+        others = thread.submit(lambda: [*map(digest, texts[half:])])
+        return [*map(digest, texts[:half]), *others.result()]
 
 
 class ColumnsBuilder:
@@ -93,27 +99,30 @@ class ColumnsBuilder:
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self.hash)
-
-    def extend(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
-        """Takes in tasks, in any order."""
-        if not ids:
-            return
+    def extend(
+        self,
+        ids: Sequence[str],
+        types: Sequence[str],
+        starts: Iterable[int],
+        texts: Sequence[bytes | memoryview],
+        workflows: Iterable[int],
+    ) -> None:
+        """Takes in tasks, at least one, in any order: where the text of each begins, it, and bytes of its workflow."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
-        starts, lengths, digests, workflows = zip(*spans, strict=True)
+        lengths, number = [*map(len, texts)], self.types
         if (longest := max(lengths)) > MOST_TEXT:
             where = f"the task {shown(ids[lengths.index(longest)])}"
             raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
-        number = self.types
-        names = [utf8(id) for id in ids]
-        self.hash.extend(stable_hashes(ids))
+        self.add_ids(ids)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.start.extend(starts)
         self.length.extend(lengths)
         self.workflow.extend(workflows)
-        self.digest += b"".join(digests)
-        self._add_names(names)
+        self.digest += b"".join(_digests(texts))
+
+    def add_ids(self, ids: Sequence[str]) -> None:
+        self.hash.extend(stable_hashes(ids))
+        self._add_names([utf8(id) for id in ids])
 
     def _add_names(self, names: Sequence[bytes | bytearray]) -> None:
         self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
@@ -122,7 +131,9 @@ class ColumnsBuilder:
     def id(self, position: int) -> str:
         return _id(self.ids, self.name, position)
 
-    def _sort(self, order: Sequence[int]) -> None:
+    def finish(self, where: str) -> None:
+        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
+        order = refuse_duplicates_among(self.hash, self.id, where)
         # One column after the other.
         for name in ("hash", "start", "length", "workflow", "type"):
             column: array[int] = getattr(self, name)
@@ -134,21 +145,17 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
-    def finish(self, where: str) -> None:
-        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
-        self._sort(refuse_duplicates_among(self.hash, self.id, where))
-
-    def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
+    def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         head = Head(
-            tasks=len(self),
+            tasks=len(self.hash),
             types=list(self.types),
             without_workflow=counts.without_workflow,
             two_ids=counts.two_ids,
             columns=_places({name: column.nbytes for name, column in columns.items()}),
             sha256="",
-            said=dict(said),
+            said=said,
         )
         hashed = format.hashed(head, "sha256")
         for column in columns.values():
@@ -165,33 +172,39 @@ class ColumnsBuilder:
             yield padding(column.nbytes)
 
 
-class Columns:
+class Columns(Generic[T]):
     """A packed table, read: what lies in `text` from `at` on. `text` must live as long as this does.
 
-    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make.
+    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make, with something of the type `said` said.
     """
 
-    def __init__(self, text: bytes | mmap.mmap, format: StoredFormat, where: str, *, at: int = 0) -> None:
+    def __init__(
+        self, text: bytes | mmap.mmap, format: StoredFormat, where: str, said: type[T], *, at: int = 0
+    ) -> None:
         self._where = where
         self._format = format
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
-        self.head = head = format.decode(bytes(text[at:line_end]), Head, where)
+        shape: type[Head[T]] = Head[said]  # type: ignore[valid-type]
+        self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
-        self.begin = line_end + len(padding(line_end - at))
+        begin = line_end + len(padding(line_end - at))
+        self.end = begin + sum(size + len(padding(size)) for _, size in head.columns.values())
+        """Where the columns end in the file."""
         self._refuse_misfits(len(text))
+        self._views = contextlib.ExitStack()
+        whole = self._views.enter_context(memoryview(text))
+        whole = self._views.enter_context(whole[begin : self.end])
         hashed = format.hashed(head, "sha256")
-        with memoryview(text) as view:
-            hashed.update(view[self.begin : self.end])
+        hashed.update(whole)
         if hashed.hexdigest() != head.sha256:
             raise self._damaged("its content is not what was written")
-        self._columns: list[memoryview] = []
-        self.hash, self._start, self._name, self._digest, self._length, self._workflow, self._type, self._ids = (
-            self._column(text, name) for name in _COLUMNS
+        self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number, self._ids = (
+            self._column(whole, name) for name in _COLUMNS
         )
         # The digest proves that the file is unchanged, not who made it.
-        if max(self._type) >= len(head.types) or self._name[-1] != len(self._ids):
+        if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
 
     def __len__(self) -> int:
@@ -199,13 +212,7 @@ class Columns:
 
     def release(self) -> None:
         """Lets go of the text. Nothing can be read any more."""
-        for column in self._columns:
-            column.release()
-
-    @property
-    def end(self) -> int:
-        """Where the columns end in the file."""
-        return self.begin + max(at + size + len(padding(size)) for at, size in self.head.columns.values())
+        self._views.close()
 
     def id(self, position: int) -> str:
         try:
@@ -214,7 +221,7 @@ class Columns:
             raise self._damaged(f"the id of task {position} is not text") from None
 
     def type(self, position: int) -> str:
-        return self.head.types[self._type[position]]
+        return self.head.types[self.type_number[position]]
 
     def place(self, position: int) -> tuple[int, int, int]:
         """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with.
@@ -223,7 +230,7 @@ class Columns:
         """
         if position < 0:
             raise IndexError(position)
-        return self._start[position], self._length[position], self._workflow[position]
+        return self.start[position], self._length[position], self._workflow[position]
 
     def digest(self, position: int) -> bytes:
         return bytes(self._digest[_DIGEST * position : _DIGEST * (position + 1)])
@@ -239,33 +246,11 @@ class Columns:
             at += 1
         return None
 
-    def of_each_type(self) -> dict[str, int]:
-        counted = Counter(self._type)
-        return {name: counted[number] for number, name in enumerate(self.head.types)}
-
-    def of_type(self, type: str) -> array[int]:
-        number = self.head.types.index(type)
-        return array("I", [position for position, each in enumerate(self._type) if each == number])
-
-    def written(self) -> Sequence[int]:
-        """The positions in the order in which the tasks lie in the file."""
-        return sorted(range(len(self)), key=self._start.__getitem__)
-
-    def ids(self) -> Sequence[str]:
-        """All ids, each made when it is looked at."""
-        return _Lazy(len(self), self.id)
-
-    def types(self) -> Sequence[str]:
-        """All types; one string a type."""
-        return _Lazy(len(self), self.type)
-
-    def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
+    def _column(self, whole: memoryview, name: str) -> memoryview:
         at, size = self.head.columns[name]
-        whole = memoryview(text)
-        view = whole[self.begin + at : self.begin + at + size]
+        view = self._views.enter_context(whole[at : at + size])
         typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-        self._columns += [typed, view, whole]
-        return typed
+        return self._views.enter_context(typed)
 
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
@@ -305,7 +290,7 @@ def _little(column: array[int] | bytearray) -> memoryview:
     return memoryview(column).cast("B")
 
 
-class _Lazy(Sequence[str]):
+class Lazy(Sequence[str]):
     """A sequence of which nothing exists until it is looked at."""
 
     def __init__(self, size: int, get: Callable[[int], str]) -> None:

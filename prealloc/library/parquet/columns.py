@@ -10,7 +10,8 @@ from typing import Any
 MOST_DEPTH = 64
 """Lists, structs and maps within each other."""
 
-_SCALARS = frozenset({"null", "bool", "float", "double", "string", "large_string", "string_view"})
+_TEXTS = frozenset({"string", "large_string", "string_view"})
+_SCALARS = _TEXTS | {"null", "bool", "float", "double"}
 # Not the half float: pyarrow gives numpy's, if there is numpy.
 
 
@@ -36,10 +37,7 @@ def stored(array: Any) -> Any:
 
 
 def is_text(type: Any) -> bool:
-    from pyarrow import types as is_
-
-    type = _plain(type)
-    return bool(is_.is_string(type) or is_.is_large_string(type) or is_.is_string_view(type))
+    return str(_plain(type)) in _TEXTS
 
 
 def unfit(type: Any, depth: int = 0) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Library, Record, info_of
+from prealloc.library.base import Add, Library, Record, info_of
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
 from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
@@ -35,61 +35,52 @@ _BUFFER_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[ParquetWriter]:
-    """A new Parquet file, see `LibraryFormat.new`. A row group has about `group_bytes` bytes of text."""
+def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[Add]:
+    """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
     _need_pyarrow(str(out))
-    from pyarrow.parquet import ParquetWriter as ArrowWriter
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
 
-    with (
-        new_path(out, force=force) as beside,
-        open(beside, "wb") as file,
-        _writing(out),
-        ArrowWriter(
-            file,
-            OurRows.schema(),
-            compression="zstd",
-            use_dictionary=["task_type"],
-            write_statistics=["id", "task_type"],
-            write_page_checksum=True,
-            store_schema=False,
-        ) as arrow,
-    ):
-        writer = ParquetWriter(arrow, group_bytes)
-        yield writer
-        writer.finish()
+    schema, fingerprint = OurRows.schema(), Fingerprint()
+    rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
+    size = 0
 
+    def add(record: Record) -> None:
+        nonlocal size
+        rows.append((record.id, record.type, *fingerprint.seal(record)))
+        size += len(record.text)
+        if size >= group_bytes or len(rows) >= _GROUP_ROWS:
+            end_group()
 
-class ParquetWriter:
-    """See `new_parquet`. Holds one row group in memory."""
+    def end_group() -> None:
+        nonlocal size
+        columns = dict(zip(schema.names, zip(*rows, strict=True), strict=True))
+        arrow.write_table(pa.Table.from_pydict(columns, schema=schema), row_group_size=len(rows))
+        rows.clear()
+        size = 0
 
-    def __init__(self, arrow: Any, group_bytes: int) -> None:
-        self._arrow = arrow
-        self._group_bytes = group_bytes
-        self._fingerprint = Fingerprint()
-        self._rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
-        self._bytes = 0
-
-    def add(self, record: Record) -> None:
-        self._rows.append((record.id, record.type, *self._fingerprint.seal(record)))
-        self._bytes += len(record.text)
-        if self._bytes >= self._group_bytes or len(self._rows) >= _GROUP_ROWS:
-            self._end_group()
-
-    def finish(self) -> None:
-        if self._rows:
-            self._end_group()
-        meta = msgspec.json.encode(self._fingerprint.meta()).decode()
-        self._arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
-
-    def _end_group(self) -> None:
-        import pyarrow as pa
-
-        schema = OurRows.schema()
-        columns = [
-            pa.array(column, field.type) for column, field in zip(zip(*self._rows, strict=True), schema, strict=True)
-        ]
-        self._arrow.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=len(self._rows))
-        self._rows, self._bytes = [], 0
+    try:
+        with (
+            new_path(out, force=force) as beside,
+            open(beside, "wb") as file,
+            ParquetWriter(
+                file,
+                schema,
+                compression="zstd",
+                use_dictionary=["task_type"],
+                write_statistics=["id", "task_type"],
+                write_page_checksum=True,
+                store_schema=False,
+            ) as arrow,
+        ):
+            yield add
+            if rows:
+                end_group()
+            meta = msgspec.json.encode(fingerprint.meta()).decode()
+            arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
+    except pa.ArrowException as error:
+        problem = f"it cannot be written as Parquet: {brief(error)}"
+        raise InputError(problem, where=str(out), hint="choose another format") from None
 
 
 class ParquetLibrary(Library):
@@ -127,36 +118,29 @@ class ParquetLibrary(Library):
         info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
         super().__init__(info, ids, types, self._rows.counts, keep)
 
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        return self._texts(positions, strict=False)
-
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         if isinstance(self._rows, ForeignRows):  # as they go elsewhere, nothing may be left out
             self._rows.refuse_unfit(str(self._file))
-        return self._compacted(positions, self._texts(positions, strict=True))
+        return self._compacted(positions, self.texts(positions, strict=True))
 
-    def _texts(self, positions: Sequence[int], *, strict: bool) -> Iterator[bytes]:
+    def texts(self, positions: Sequence[int], *, strict: bool = False) -> Iterator[bytes]:
         where = str(self._file)
-        with open(open_library_file(self._file), "rb") as raw:
+        with open(open_library_file(self._file), "rb") as raw, _arrow(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-            with _arrow(where):
-                file = _parquet(raw)
-            yield from in_asked_order(positions, self._starts, partial(self._read, file, strict))
+            yield from in_asked_order(positions, self._starts, partial(self._read, _parquet(raw), strict))
 
     def _read(self, file: Any, strict: bool, group: int, positions: list[int]) -> dict[int, bytes]:
+        where, first = str(self._file), self._starts[group]
         found: dict[int, bytes] = {}
-        where = str(self._file)
-        with _arrow(where):
-            first = self._starts[group]
-            for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
-                wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
-                chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
-                texts = self._rows.read(batch, chosen, where, first, strict=strict)
-                found.update(zip(wanted, texts, strict=True))
-                first += len(batch)
-                if len(found) == len(positions):
-                    return found
+        for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
+            wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
+            chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
+            texts = self._rows.read(batch, chosen, where, first, strict=strict)
+            found.update(zip(wanted, texts, strict=True))
+            first += len(batch)
+            if len(found) == len(positions):
+                return found
         raise FORMAT.damaged("a row group ends too early", where)
 
 
@@ -190,18 +174,6 @@ def _arrow(where: str) -> Iterator[None]:
     # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except pa.ArrowException as error:
-        raise InputError(
-            f"it cannot be written as Parquet: {brief(error)}", where=str(out), hint="choose another format"
-        ) from None
 
 
 def _groups(file: Any, rows: OurRows | ForeignRows, starts: list[int]) -> Iterator[Any]:

@@ -107,12 +107,11 @@ class ForeignRows:
         self._workflow = asked.workflow_field or "workflow"
         self._has_workflow = self._workflow in schema.names
         self._is_workflow_text = self._has_workflow and is_text(schema.field(self._workflow).type)
-        problems = {field.name: unfit(field.type) for field in schema}
-        self._names = [name for name in self._asked.heads() if name in schema.names and not problems[name]]
-        self._needed = frozenset(schema.names) if EVERY_FIELD in keep else needed(asked, keep)
-        self._unfit = {name: problem for name, problem in problems.items() if problem}
-        self.refuse_unfit(where, self._needed)
+        self._unfit = {field.name: problem for field in schema if (problem := unfit(field.type))}
         self.columns = [name for name in schema.names if name not in self._unfit]
+        self._names = [name for name in self._asked.heads() if name in self.columns]
+        self._needed = frozenset(schema.names) if EVERY_FIELD in keep else needed(asked, keep)
+        self.refuse_unfit(where, self._needed)
         self.scanned = sorted({*self._names, self._workflow} & {*self.columns})
         self.scans_texts = self._has_workflow
         if asked.id_from == "content":

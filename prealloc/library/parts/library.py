@@ -20,7 +20,7 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, writing
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.library.base import Library, Record, info_of
+from prealloc.library.base import Add, Library, Record, info_of
 from prealloc.library.parts.index import (
     FORMAT,
     INDEX,
@@ -45,18 +45,45 @@ _name = msgspec.json.Decoder(tuple[Any, Any])
 
 
 @contextlib.contextmanager
-def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterator[PartsWriter]:
+def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterator[Add]:
     """A new folder of parts, see `LibraryFormat.new`.
 
-    A part has about `part_bytes` bytes before it is packed, and always at least one task.
+    A part, which is held in memory as the names are, has about `part_bytes` bytes before it is packed, and always at
+    least one task.
     """
     replace = _refuse_no_parts if force else None
+    counts, names, parts, all_types = Counts(0, 0, 0), bytearray(), list[Part](), Counter[str]()
+    lines, types = bytearray(), Counter[str]()
+
+    def add(record: Record) -> None:
+        nonlocal names, lines
+        counts.add([record.row])
+        names += msgspec.json.encode((record.id, record.type)) + b"\n"
+        lines += record.text + b"\n"
+        types[record.type] += 1
+        if len(lines) >= part_bytes:
+            end_part()
+
+    def end_part() -> None:
+        file = _write(folder, out, part_name(len(parts)), lines)
+        parts.append(Part(**file, tasks=types.total(), types=dict(sorted(types.items()))))
+        all_types.update(types)
+        lines.clear()
+        types.clear()
+
     with writing(out, InputError):
         refuse_taken(out, replace)
         with new_folder(out, replace=replace) as folder:
-            writer = PartsWriter(folder, out, part_bytes)
-            yield writer
-            writer.finish()
+            yield add
+            if lines:
+                end_part()
+            index = Index(
+                **msgspec.structs.asdict(counts),
+                types=dict(sorted(all_types.items())),
+                names=File(**_write(folder, out, NAMES, names)),
+                parts=parts,
+            )
+            (folder / INDEX).write_bytes(index.to_json())
 
 
 def _refuse_no_parts(folder: Path) -> None:
@@ -68,59 +95,19 @@ def _refuse_no_parts(folder: Path) -> None:
     refuse_strangers(folder, is_file_of_ours, InputError, "library of parts")
 
 
-class PartsWriter:
-    """See `new_parts`. Holds one part in memory, and the names."""
+def _write(folder: Path, out: Path, file: str, raw: bytearray) -> dict[str, Any]:
+    """Packs a file into the folder that will be `out`, and gives what a `File` says of it."""
+    import zstandard
 
-    def __init__(self, folder: Path, out: Path, part_bytes: int) -> None:
-        self._folder = folder
-        self._out = out
-        self._part_bytes = part_bytes
-        self._counts = Counts(0, 0, 0)
-        self._names = bytearray()
-        self._part = bytearray()
-        self._types: Counter[str] = Counter()
-        self._parts: list[Part] = []
-
-    def add(self, record: Record) -> None:
-        self._counts.add([record.row])
-        self._names += msgspec.json.encode((record.id, record.type)) + b"\n"
-        self._part += record.text + b"\n"
-        self._types[record.type] += 1
-        if len(self._part) >= self._part_bytes:
-            self._end_part()
-
-    def finish(self) -> None:
-        if self._part:
-            self._end_part()
-        types = sum((Counter(part.types) for part in self._parts), Counter[str]())
-        index = Index(
-            **msgspec.structs.asdict(self._counts),
-            types=dict(sorted(types.items())),
-            names=File(**self._write(NAMES, self._names)),
-            parts=self._parts,
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
+    if is_dense(len(packed), len(raw)):
+        raise LibraryError(
+            f"{len(raw):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb when they are read",
+            where=str(out / file),
+            hint="choose another format",
         )
-        (self._folder / INDEX).write_bytes(index.to_json())
-
-    def _end_part(self) -> None:
-        file = self._write(part_name(len(self._parts)), self._part)
-        types = dict(sorted(self._types.items()))
-        self._parts.append(Part(**file, tasks=self._types.total(), types=types))
-        self._part = bytearray()
-        self._types = Counter()
-
-    def _write(self, file: str, raw: bytearray) -> dict[str, Any]:
-        """What a `File` says of the packed file."""
-        import zstandard
-
-        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
-        if is_dense(len(packed), len(raw)):
-            raise LibraryError(
-                f"{len(raw):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb when they are read",
-                where=str(self._out / file),
-                hint="choose another format",
-            )
-        (self._folder / file).write_bytes(packed)
-        return {"file": file, "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed), "raw_bytes": len(raw)}
+    (folder / file).write_bytes(packed)
+    return {"file": file, "sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed), "raw_bytes": len(raw)}
 
 
 class PartsLibrary(Library):
@@ -164,6 +151,8 @@ class PartsLibrary(Library):
 
 def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     """The lines in a file of the folder, proved to be what was written. Raises LibraryError."""
+    import zstandard
+
     path = folder / file.file
     try:
         packed = read_regular(path, inside=folder, most=file.bytes)
@@ -171,25 +160,15 @@ def _lines(folder: Path, file: File, count: int) -> list[bytes]:
         raise FORMAT.damaged(str(error), str(path)) from None
     if len(packed) != file.bytes or hashlib.sha256(packed).hexdigest() != file.sha256:
         raise FORMAT.damaged(f"it is not what {INDEX} says it is", str(path))
-    raw = _unpacked(packed, file.raw_bytes)
-    if raw is None or not raw.endswith(b"\n"):
+    raw = b""
+    with contextlib.suppress(zstandard.ZstdError), zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+        raw = reader.read(file.raw_bytes + 1)  # the one byte more shows that there are more
+    if len(raw) != file.raw_bytes or not raw.endswith(b"\n"):
         raise FORMAT.damaged(f"it does not unpack to {file.raw_bytes:,} bytes", str(path))
     lines = raw[:-1].split(b"\n")
     if len(lines) != count:
         raise FORMAT.damaged(f"it has {len(lines):,} tasks in place of {count:,}", str(path))
     return lines
-
-
-def _unpacked(packed: bytes, size: int) -> bytes | None:
-    """The `size` bytes in one zstd frame; None if there are more or fewer."""
-    import zstandard
-
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-            raw = reader.read(size + 1)
-    except zstandard.ZstdError:
-        return None
-    return raw if len(raw) == size else None
 
 
 def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 
 def in_asked_order(
@@ -18,14 +19,12 @@ def in_asked_order(
     all in box b; it is called once for each box, when its first text is due. Held in memory are the texts that
     were read and are asked for later.
     """
-    wanted: defaultdict[int, set[int]] = defaultdict(set)
-    boxes = [bisect_right(starts, position) - 1 for position in positions]
-    for position, box in zip(positions, boxes, strict=True):
-        wanted[box].add(position)
     left = Counter(positions)
+    wanted = {box: list(inside) for box, inside in groupby(sorted(left), lambda at: bisect_right(starts, at) - 1)}
     held: dict[int, bytes] = {}
-    for position, box in zip(positions, boxes, strict=True):
-        if box in wanted:
-            held.update(read(box, sorted(wanted.pop(box))))
+    for position in positions:
+        if position not in held:
+            box = bisect_right(starts, position) - 1
+            held.update(read(box, wanted[box]))
         left[position] -= 1
         yield held[position] if left[position] else held.pop(position)

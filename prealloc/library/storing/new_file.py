@@ -6,9 +6,9 @@ import bz2
 import contextlib
 import gzip
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.files import atomic
@@ -21,12 +21,6 @@ _GZIP_LEVEL = 6
 _PIECE = 4 << 20
 _HEAD = 4096
 _OUR_SQLITE = b"prlb"
-
-
-class Writable(Protocol):
-    """Takes bytes, wherever they go."""
-
-    def write(self, data: bytes, /) -> int: ...
 
 
 def new_path(out: Path, *, force: bool) -> contextlib.AbstractContextManager[Path]:
@@ -48,37 +42,30 @@ def _refuse_no_library(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_file(out: Path, *, force: bool) -> Iterator[Writable]:
-    """Gives something to write to, and puts it at `out` if the block ends well; else nothing is left of it.
+def new_file(out: Path, *, force: bool) -> Iterator[Callable[[bytes], int]]:
+    """Gives what writes bytes into a new file, and puts it at `out` if the block ends well; else nothing is left of it.
 
     What is written is packed if `out` ends in .gz, .zst, .bz2 or .xz, in letters of either case. Raises InputError if
     `out` is there and `force` is off, if its folder cannot be written to, or if what was written packs so well that it
     would be taken for a bomb when it is read; CannotGoOn if the disk is full.
     """
-    with new_path(out, force=force) as beside:
-        with open(beside, "wb") as file, _packed(file, out.suffix.lower()) as packed:
-            counted = _Counted(packed, file)
-            yield file if packed is file else counted
-        if counted.may_be_a_bomb:
-            _refuse_bomb(beside, out)
+    written, may_be_a_bomb = 0, False
 
-
-class _Counted:
-    """Counts what goes through, to tell whether it may be refused when it is read."""
-
-    def __init__(self, packed: Writable, file: BinaryIO) -> None:
-        self._packed = packed
-        self._file = file
-        self._written = 0
-        self.may_be_a_bomb = False
-
-    def write(self, data: bytes, /) -> int:
-        self._written += len(data)
+    def write(data: bytes) -> int:
+        nonlocal written, may_be_a_bomb
+        written += len(data)
         # By what the file had before this: the packer holds back what it likes, so that this says yes too often, but
         # never no where a reader would refuse.
-        if self._written > SMALL and not self.may_be_a_bomb:
-            self.may_be_a_bomb = is_dense(self._file.tell(), self._written)
-        return self._packed.write(data)
+        if written > SMALL and not may_be_a_bomb:
+            may_be_a_bomb = is_dense(file.tell(), written)
+        count: int = packed.write(data)
+        return count
+
+    with new_path(out, force=force) as beside:
+        with open(beside, "wb") as file, _packed(file, out.suffix.lower()) as packed:
+            yield file.write if packed is file else write
+        if may_be_a_bomb:
+            _refuse_bomb(beside, out)
 
 
 def _refuse_bomb(beside: Path, out: Path) -> None:
@@ -91,7 +78,8 @@ def _refuse_bomb(beside: Path, out: Path) -> None:
         raise InputError(error.problem, where=str(out), hint="write it unpacked") from None
 
 
-def _packed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[Writable]:
+def _packed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[Any]:
+    """A file that is packed into this one, or this one."""
     if suffix == ".gz":
         # No name and no time in the header: the same tasks, the same bytes.
         return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_GZIP_LEVEL, mtime=0)

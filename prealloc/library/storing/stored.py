@@ -7,6 +7,8 @@ stands behind its length, so that no two tasks and no two libraries read alike.
 from __future__ import annotations
 
 import hashlib
+import sys
+from array import array
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,9 +17,10 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.base import AGAIN, Record
-from prealloc.library.duplicate_ids import refuse_duplicate_ids
+from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts, is_name
 from prealloc.library.text.refuse import no_tasks
+from prealloc.model.task_hash import stable_hashes, utf8
 from prealloc.model.words import brief, shown
 
 DIGEST_BYTES = 16
@@ -84,17 +87,17 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
     """
     ids: list[str] = []
     types: list[str] = []
-    one_of: dict[str, str] = {}  # one string object per type, not one per task
     for id, type in pairs:
         if not (is_name(id) and is_name(type)):
             word, value = ("type", type) if is_name(id) else ("id", id)
             problem = f"the task has no {word}" if value is None else f"{shown(value)} cannot be the {word} of a task"
             raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", hint=hint)
         ids.append(id)
-        types.append(one_of.setdefault(type, type))
+        types.append(sys.intern(type))  # one object per type, not one per task
     if not ids:
         raise no_tasks(where)
-    refuse_duplicate_ids(ids, where)
+    if len(set(ids)) < len(ids):
+        refuse_duplicates_among(array("Q", stable_hashes(ids)), ids.__getitem__, where)
     return ids, types
 
 
@@ -153,5 +156,5 @@ class Fingerprint:
 
 
 def _text(text: str) -> bytes:
-    raw = text.encode("utf-8", "surrogatepass")
+    raw = utf8(text)
     return len(raw).to_bytes(8, "big") + raw

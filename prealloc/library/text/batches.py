@@ -20,11 +20,11 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.rows import FIELDS, is_name, named
-from prealloc.library.text.cursor import Cursor, Damage
-from prealloc.library.text.diagnose import Diagnosis, Origin
+from prealloc.library.rows import FIELDS, are_names, is_name, named, names_of
+from prealloc.library.text.cursor import Cursor, Damage, space_at
+from prealloc.library.text.diagnose import Excerpt, Origin
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
-from prealloc.library.text.refuse import HEAD, nothing_in_it, refuse_binary, rewrite_json
+from prealloc.library.text.refuse import nothing_in_it, rewrite_json
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
@@ -53,14 +53,9 @@ _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
 
 @dataclass
-class Batch:
+class Batch(Excerpt):
     """Some tasks of a library, as a library of its own."""
 
-    fmt: Format
-    text: bytearray
-    origin: Origin
-    """Its place in the whole."""
-    where: str
     key: str | None = None
     """Of the only task, if it lies under a key of its own, which is its id."""
     rows: Sequence[Any] = ()
@@ -68,30 +63,23 @@ class Batch:
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = [], []
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        for row in self.rows:
-            task_id, task_type = named(row)
-            if not (is_name(task_id) and is_name(task_type)):
-                raise self.diagnosis().of_names(self.rows)
-            ids.append(task_id)
-            types.append(one_of.setdefault(task_type, task_type))
+        ids, types = names_of(self.rows)
+        if not (are_names(ids) and are_names(types)):
+            index, row = next((i, row) for i, row in enumerate(self.rows) if not all(map(is_name, named(row))))
+            raise self.of_names(index, row)
         self.refuse_twice(_OWN | set(keep))
-        return ids, types
+        one_of: dict[str, str] = {}  # one string object per type, not one per task
+        return ids, list(map(one_of.setdefault, types, types))
 
     def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
         if found := self.layout.key_twice(watched):
-            raise self.diagnosis().of_key_twice(*found)
+            raise self.of_key_twice(*found)
 
     @cached_property
     def layout(self) -> Layout:
         """How the tasks lie in the text. Asked for when they are decoded."""
         return Layout(self.fmt, self.text, self.rows)
-
-    def diagnosis(self) -> Diagnosis:
-        """Tells what is wrong in here by its place in the whole."""
-        return Diagnosis(self.fmt, self.text, self.where, self.origin)
 
     def first(self) -> bytes:
         """The text of the first task; nothing where it is damaged."""
@@ -107,61 +95,41 @@ Shape = Callable[[Batch], type]
 
 def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
     """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
-    chosen: type | None = None
-
-    def decode(batch: Batch) -> None:
-        nonlocal chosen
-        chosen = chosen or shape(batch)
-        batch.rows = batch.fmt.tasks(batch.text, chosen)
-
     with contextlib.closing(source.read(hashed, progress)) as pieces:
         window = Window(pieces, source)
-        window.fill(HEAD)
-        refuse_binary(window.head, source.where)
-        cutter = _Cutter(window, source.where, decode)
-        last: Batch | None = None
+        cutter = _Cutter(window, source, shape)
         try:
-            for last in cutter.batches(source.name):
-                last.origin = last.origin._replace(task=cutter.tasks)
-                if not last.rows:
-                    try:
-                        decode(last)
-                    except UNREADABLE:
-                        raise last.diagnosis().of_text(chosen) from None
-                cutter.tasks += len(last.rows)
-                if last.rows:
-                    yield last
+            yield from cutter.batches()
         except LibraryError:
             if window.bad_utf8 is None:
                 raise
         if window.bad_utf8 is not None:
-            held = last.diagnosis() if last is not None else Diagnosis(OBJECTS, bytearray(), source.where)
-            raise held.of_encoding(window.bad_utf8, window.origin(len(window.text)))
+            raise cutter.last.of_encoding(window.bad_utf8, window.origin(len(window.text)))
 
 
 class _Cutter:
-    """Cuts a text behind whole tasks."""
+    """Cuts a text behind whole tasks, and decodes them."""
 
-    def __init__(self, window: Window, where: str, decode: Callable[[Batch], None]) -> None:
+    def __init__(self, window: Window, source: Source, shape: Shape) -> None:
         self._window = window
-        self._where = where
-        self._decode = decode
+        self._where = source.where
+        self._name = source.name
+        self._shape = shape
+        self._type: type | None = None
         self._guesses = _WRONG_GUESSES
-        self.tasks = 0
-        """Before the batch that comes next."""
+        self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
+        """The batch that was cut last, decoded or not."""
 
-    def batches(self, name: str) -> Iterator[Batch]:
-        """Batches that are surely whole tasks, decoded or not; the last may be damaged.
-
-        Raises LibraryError for damage beside the tasks.
-        """
+    def batches(self) -> Iterator[Batch]:
+        """The tasks. Raises LibraryError."""
         window = self._window
+        window.fill(BATCH)
         if window.text.startswith(codecs.BOM_UTF8):
             window.drop(len(codecs.BOM_UTF8))
         blank = len(window.text) > 0
         window.drop_space(0)
         begins = window.byte(0)
-        if not begins and name == LINES:  # there were no rows
+        if not begins and self._name == LINES:  # there were no rows
             return
         if not begins:
             raise nothing_in_it(self._where, blank=blank)
@@ -173,34 +141,48 @@ class _Cutter:
                 start = shown(window.text[:40].decode(errors="ignore"))
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
-            elif self._is_lines(name):
+            elif self._is_lines():
                 yield from self._lines()
             else:
                 yield from self._document()
         except Damage as damage:
-            held = Diagnosis(OBJECTS, window.text, self._where, window.origin(0)._replace(task=self.tasks))
-            raise held.of_damage(damage) from None
+            raise Excerpt(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
 
-    def _is_lines(self, name: str) -> bool:
+    def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
+        self.last = Batch(fmt, text, self._where, origin, key)
+        return self.last
+
+    def _decode(self, batch: Batch) -> None:
+        self._type = self._type or self._shape(batch)
+        batch.rows = batch.fmt.tasks(batch.text, self._type)
+        self._window.tasks += len(batch.rows)
+
+    def _decoded(self, batch: Batch) -> Batch:
+        """The batch with its tasks. Raises LibraryError."""
+        try:
+            self._decode(batch)
+        except UNREADABLE:
+            raise batch.of_text(self._type) from None
+        return batch
+
+    def _is_lines(self) -> bool:
         """Whether tasks come line by line, by the first line and what follows it."""
         window = self._window
         while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
             pass
         if b"\n" in window.text:
             window.grow()
-        return is_lines(window.text, name)
+        return is_lines(window.text, self._name)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
-        while window.text or window.grow():
+        while window.byte(0):
             window.fill(BATCH)
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
-            origin, size = window.origin(0), end or len(window.text)
-            is_blank = window.skip_space(0) >= size
-            text = window.drop(size)
-            if not is_blank:
-                yield Batch(OBJECTS, text, origin, self._where)
+            origin = window.origin(0)
+            yield self._decoded(self._batch(OBJECTS, window.drop(end or len(window.text)), origin))
+            window.drop_space(0)
 
     def _items(self, at: int) -> Iterator[Batch]:
         """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
@@ -213,16 +195,7 @@ class _Cutter:
             window.put_back(bytearray(b"["))
             window.fill(BATCH)
             opening = opening or _opening(window.text)
-            batch = self._guessed(opening)
-            if batch is None:
-                try:
-                    cut = self._stepped()
-                except Damage:
-                    # The decoding finds the same damage, and of_text knows how to report it.
-                    yield Batch(ARRAY, window.text, window.origin(1, 1), self._where)
-                    raise
-                batch = self._array(cut)
-            yield batch
+            yield self._guessed(opening) or self._stepped()
             if window.byte(0) == b"]":
                 return
             window.drop_space(1)
@@ -232,7 +205,7 @@ class _Cutter:
         origin = self._window.origin(1, 1)
         text = self._window.drop(cut)
         text += b"]"
-        return Batch(ARRAY, text, origin, self._where)
+        return self._batch(ARRAY, text, origin)
 
     def _guessed(self, opening: bytes) -> Batch | None:
         """A batch that ends where a task seems to begin, or the array to end; None if it does not."""
@@ -247,27 +220,31 @@ class _Cutter:
                 self._guesses -= 1
         return None
 
-    def _stepped(self) -> int:
-        """The offset of the comma behind enough tasks, or of the bracket behind the last. Raises Damage."""
-        window, at = self._window, 1
-        while True:
-            at = window.after(at)
-            if window.expect(at, b",", b"]") == b"]" or at >= BATCH:
-                return at
-            at = window.skip_space(at + 1)
+    def _stepped(self) -> Batch:
+        """A batch that ends at the comma behind enough tasks, or at the bracket behind the last. Raises Damage."""
+        window = self._window
+        try:
+            at = window.after(1)
+            while window.expect(at, b",", b"]") == b"," and at < BATCH:
+                at = window.after(window.skip_space(at + 1))
+        except Damage:
+            # The decoding finds the same damage, and of_text knows how to report it.
+            self._decoded(self._batch(ARRAY, window.text, window.origin(1, 1)))
+            raise
+        return self._decoded(self._array(at))
 
     def _document(self) -> Iterator[Batch]:
         """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over.
 
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
-        window, found = self._window, False
+        window, found, values = self._window, False, list[tuple[str, int, int]]()
         at = window.skip_space(1)
         mark = window.byte(at)
         while mark != b"}":
             key, at = window.read_key(at)
             if key != "tasks":
-                at = window.after(at)
+                values.append((key, at, at := window.after(at)))
             elif found:
                 raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
             elif window.byte(at) not in (b"[", b""):
@@ -280,7 +257,6 @@ class _Cutter:
             mark = window.expect(at, b",", b"}")
             if mark == b",":
                 at = window.skip_space(at + 1)
-                window.expect(at, b'"')
             if found:
                 window.drop(at)
                 at = 0
@@ -289,17 +265,17 @@ class _Cutter:
             yield from self._lines()
             return
         if not found:
-            yield from self._untitled()
+            yield from self._untitled(values)
         self._refuse_more(end - window.dropped)
 
-    def _untitled(self) -> Iterator[Batch]:
+    def _untitled(self, values: Sequence[tuple[str, int, int]]) -> Iterator[Batch]:
         """The tasks of a document that does not call them so, and is held: its only list of objects, or all its values.
 
-        Raises LibraryError if there is not one such list, and not every value an object.
+        `values`: key, beginning and end of each. Raises LibraryError if there is not one such list, and not every
+        value an object.
         """
         window = self._window
-        values = [(key, at, window.after(at)) for key, at in window.fields(0)]
-        lists = [(key, at) for key, at, _ in values if _LIST_OF_OBJECTS.match(window.text, at)]
+        lists = [value for value in values if _LIST_OF_OBJECTS.match(window.text, value[1])]
         if len(lists) == 1:
             yield from self._items(lists[0][1])
             return
@@ -319,17 +295,17 @@ class _Cutter:
         sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
         alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
         if len(values) == len(at_brace) > 1 and alike:
-            for key, at, end in values:
-                yield self._keyed(key, at, end)
+            for value in values:
+                yield self._decoded(self._keyed(*value))
             return
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
         if deeper:
             hint = f"write the tasks alone: {rewrite_json(self._where, max(deeper)[1])}"
         if lists:
-            names = ", ".join(ascii(name) for name, _ in lists[:_LISTS_SHOWN])
+            names = ", ".join(ascii(key) for key, _, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"
-            largest = max(values, key=lambda value: value[2] - value[1] if value[:2] in lists else 0)[0]
+            largest = max(lists, key=lambda value: value[2] - value[1])[0]
             hint = f'name the list of tasks "tasks", or write it alone: {rewrite_json(self._where, f"d[{largest!r}]")}'
             if len(values) == len(lists) > _LISTS_SHOWN:
                 each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
@@ -343,7 +319,7 @@ class _Cutter:
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         whole = bytearray().join((lead, text[cut:], b"]"))
-        return Batch(ARRAY, whole, self._window.origin(at + cut, len(lead)), self._where, key)
+        return self._batch(ARRAY, whole, self._window.origin(at + cut, len(lead)), key)
 
     def _refuse_more(self, at: int) -> None:
         end = self._window.skip_space(at)
@@ -391,11 +367,9 @@ def _end_of_tasks(text: bytearray) -> int:
     """
     at = len(text)
     while at >= BATCH and (at := text.rfind(b"\n", 0, at)) > 0:
-        before, behind = at - 1, at + 1
+        before, behind = at - 1, space_at(text, at)
         while before > 0 and text[before] in SPACE:
             before -= 1
-        while behind < len(text) and text[behind] in SPACE:
-            behind += 1
         if text[before : before + 1] == b"}" and text[behind : behind + 1] == b"{":
             return behind
     return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -36,9 +37,9 @@ _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_ty
 class Origin(NamedTuple):
     """Where a text begins in the library that it is a part of: at which task, byte and line, all from 0."""
 
-    task: int = 0
-    byte: int = 0
-    line: Callable[[], int] | None = lambda: 0
+    task: int
+    byte: int
+    line: Callable[[], int] | None
     """Asked for a message only: who counts lines looks at every byte. None in lines made of something else."""
 
     def at(self, offset: int = 0, lines: int = 0) -> str:
@@ -46,13 +47,15 @@ class Origin(NamedTuple):
         return "" if self.line is None else f"byte {self.byte + offset}, line {self.line() + lines + 1}"
 
 
-class Diagnosis(NamedTuple):
-    """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
+@dataclass
+class Excerpt:
+    """Some text of a library. Makes LibraryErrors: file, task by index and id, byte and line, and the hint."""
 
     fmt: Format
     text: bytearray
     where: str
-    origin: Origin = Origin()
+    origin: Origin
+    """Its place in the whole."""
 
     def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
@@ -96,29 +99,25 @@ class Diagnosis(NamedTuple):
         where = ", ".join(filter(None, [self.where, task, place.at()]))
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))
 
-    def of_names(self, rows: Sequence[Row]) -> LibraryError:
-        """The error of the first task whose id or type cannot be one."""
-        for index, row in enumerate(rows):
-            task_id, task_type = named(row)
-            if is_name(task_id) and is_name(task_type):
-                continue
-            what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
-            if value is UNSET:
-                spellings = " or ".join(f'"{name}"' for name in (TYPE_SPELLINGS if what == "type" else ID_SPELLINGS))
-                problem = f"the task has no {what} ({spellings})"
-            elif not isinstance(value, str):
-                problem = f"the task's {what} is not a string: {shown(value)}"
-            elif value:
-                problem = f"the task's {what} holds a zero character: {shown(value)}"
-            else:
-                problem = f"the task's {what} is empty"
-            hint = _NAMES
-            if what == "type" and value is None:
-                name = "type" if row.task_type is UNSET else "task_type"
-                filled = self._rewritten(f"{{**task, {name!r}: task.get({name!r}) or 'none'}}")
-                hint = f"{_NAMES}; with 'none' for null: {filled}"
-            return LibraryError(problem, where=self._at_task(index), hint=hint)
-        raise AssertionError("every name is fine")
+    def of_names(self, index: int, row: Row) -> LibraryError:
+        """The error of a task whose id or type cannot be one."""
+        task_id, task_type = named(row)
+        what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
+        if value is UNSET:
+            spellings = " or ".join(f'"{name}"' for name in (TYPE_SPELLINGS if what == "type" else ID_SPELLINGS))
+            problem = f"the task has no {what} ({spellings})"
+        elif not isinstance(value, str):
+            problem = f"the task's {what} is not a string: {shown(value)}"
+        elif value:
+            problem = f"the task's {what} holds a zero character: {shown(value)}"
+        else:
+            problem = f"the task's {what} is empty"
+        hint = _NAMES
+        if what == "type" and value is None:
+            name = "type" if row.task_type is UNSET else "task_type"
+            filled = self._rewritten(f"{{**task, {name!r}: task.get({name!r}) or 'none'}}")
+            hint = f"{_NAMES}; with 'none' for null: {filled}"
+        return LibraryError(problem, where=self._at_task(index), hint=hint)
 
     def _rewritten(self, task: str) -> str:
         """A command that makes of each task what a Python expression says."""

@@ -49,10 +49,9 @@ class TextLibrary(Library):
         copies: bool = False,
     ) -> None:
         read = read_tasks(
-            source, lambda: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
+            source, lambda _: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
         )
         self._source = source
-        self._shape = read.shape
         self._held = read.taker.held()
         self._kept = read.kept
         self._naming = read.naming
@@ -82,7 +81,7 @@ class TextLibrary(Library):
         if self._source.once or self._source.is_made:
             return place
         with suppress(LibraryError):  # it was changed since
-            for batch in batches(self._source, lambda first: self._shape, lambda piece: None):
+            for batch in batches(self._source, lambda first: dict[str, Raw], lambda piece: None):
                 if task.number < batch.origin.task + len(batch.rows):
                     start, _ = batch.layout.spans[task.number - batch.origin.task]
                     byte = batch.origin.byte + start + max(0, bytes(task.text).find(raw)) + offset

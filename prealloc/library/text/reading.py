@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Generic, Protocol, TypeVar
 
@@ -69,18 +69,22 @@ class Reading(Generic[T]):
 
 def read_tasks(
     source: Source,
-    new_taker: Callable[[], T],
+    new_taker: Callable[[Naming | None], T],
     *,
     fields: Fields = COMMON,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
     naming: Naming | None = None,
+    named_first: bool = False,
 ) -> Reading[T]:
     """Reads a library. Raises LibraryError, with file, place and hint, for whatever is none.
 
+    `new_taker` is told how the tasks are named: None where they are spelled as ours are, or where nobody knows yet.
+
     How tasks that are not spelled as ours are named is known at the end. What the first tasks show is nearly always
     right, so that one taker gets the tasks, by these names; if not, the library is read again, by the `naming` that is
-    known then. Where it can be read only once, each pair of fields that may be the names has a taker until then.
+    known then; and so it is if takers must know it (`named_first`). Where it can be read only once, each pair of fields
+    that may be the names has a taker until then.
     """
     size, sha256 = 0, hashlib.sha256()
     reading: Reading[T] | None = None
@@ -92,11 +96,13 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        if _is_ours(first, fields):
-            reading = Reading(new_taker, keep)
+        taker = partial(new_taker, naming)
+        if fields == COMMON and first.key is None and is_ours(first.first()):
+            reading = Reading(taker, keep)
         else:
             names = Names(fields, fields_of(first.first()), source.where, naming)
-            reading = _Named(new_taker, keep, names, guess=not source.once)
+            waits = named_first and naming is None
+            reading = _Named(taker, keep, names, guess=not source.once, waits=waits)
         return reading.shape
 
     with without_gc():  # a million rows: nothing among them is garbage
@@ -106,36 +112,26 @@ def read_tasks(
     if reading is None:
         raise no_tasks(source.where)
     if not reading.choose():
-        return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=reading.naming)
+        known = reading.naming
+        return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=known)
     reading.taker.finish(source.where)
     named, proof = reading.naming.fields if reading.naming else COMMON, sha256.hexdigest()
     reading.info = info_of(source.path, size=size, sha256=proof, types=reading.types, fields=named)
     return reading
 
 
-def _is_ours(first: Batch, fields: Fields) -> bool:
-    """Whether tasks are spelled as ours are, by the first of them."""
-    return fields == COMMON and first.key is None and is_ours(first.first())
-
-
-def begins_as_ours(source: Source, fields: Fields) -> bool:
-    """Whether tasks are spelled as ours are, by the first of them. Raises LibraryError."""
-    with contextlib.closing(batches(source, lambda first: Raw, lambda piece: None)) as found:
-        first = next(found, None)
-    return first is None or _is_ours(first, fields)
-
-
 class _Named(Reading[T]):
-    """Reads tasks by every pair of columns that may name them, or by the best that the first batch shows."""
+    """Reads tasks by every pair of columns that may name them, by the best that the first batch shows, or by none."""
 
-    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names, *, guess: bool) -> None:
+    def __init__(
+        self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names, *, guess: bool, waits: bool
+    ) -> None:
         super().__init__(new_taker, keep)
         self.shape = dict[str, Raw]
         self._names = names
         self._guess = guess
         self._new_taker = new_taker
-        self._takers: dict[tuple[Column, Column], T] | None = None
-        self._types: dict[Column, Counter[str]] = {}
+        self._takers: dict[tuple[Column, Column], tuple[T, Counter[str]]] | None = {} if waits else None
 
     def take(self, batch: Batch) -> None:
         tasks = batch.rows
@@ -144,19 +140,19 @@ class _Named(Reading[T]):
         if self._takers is None:
             best = self._names.best() if self._guess else None
             pairs = product(self._names.ids, self._names.types)
-            self._takers = {pair: self._new_taker() for pair in pairs if best in (None, pair)}
-        self._takers = {pair: taker for pair, taker in self._takers.items() if named.keys() >= {*pair}}
-        for column in {types for _, types in self._takers}:
-            self._types.setdefault(column, Counter()).update(named[column])
-        for (ids, types), taker in self._takers.items():
+            self._takers = {pair: (self._new_taker(), Counter()) for pair in pairs if best in (None, pair)}
+        self._takers = {pair: each for pair, each in self._takers.items() if named.keys() >= {*pair}}
+        for (ids, types), (taker, seen) in self._takers.items():
+            seen.update(named[types])
             taker.add(named[ids], named[types], batch)
         self.counts.tasks += len(tasks)
         self.counts.without_workflow += sum(not self._names.has_workflow(task) for task in tasks)
         self.kept |= {name for name in {*self._keep} - self.kept if any(name in task for task in tasks)}
 
     def choose(self) -> bool:
-        self.naming = self._names.chosen()
+        has_workflow = self.counts.without_workflow < self.counts.tasks
+        self.naming = self._names.chosen(has_workflow=has_workflow)
         found = (self._takers or {}).get((self.naming.ids, self.naming.types))
         if found is not None:
-            self.taker, self.types = found, self._types[self.naming.types]
+            self.taker, self.types = found
         return found is not None

@@ -6,7 +6,6 @@ import codecs
 import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -92,14 +91,6 @@ def refuse_binary(head: bytes, where: str) -> None:
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"
         hint = f"save it as UTF-8: {rewrite(where, f'iconv -f {code} -t UTF-8')}"
         raise LibraryError(f"the file {problem}", where=where, hint=hint)
-
-
-def refused_if_binary(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The same pieces. Raises LibraryError where they begin as no text does."""
-    first = next(pieces, b"")
-    refuse_binary(first[:HEAD], where)
-    yield first
-    yield from pieces
 
 
 def not_utf8(where: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prealloc.library.disk import Progress, open_library_file, pieces_of
-from prealloc.library.text.refuse import refused_if_binary
+from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 
 Hashed = Callable[[bytes], object]
@@ -68,9 +68,7 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), hashed, progress)
         try:
-            text: Iterator[bytes] = unpack_stream(pieces, str(path))
-            if ending:
-                text = refused_if_binary(text, str(path))
+            text = _unpacked(pieces, str(path))
             if ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
@@ -87,10 +85,20 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
     return Source(path, str(path), LINES if ending in _TABLES else DOCUMENT if ending else path.name, read)
 
 
+def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """The text in a file, packed or not. Raises LibraryError if it begins as no text does."""
+    text, head = unpack_stream(pieces, where), b""
+    while len(head) < HEAD and (piece := next(text, b"")):
+        head += piece
+    refuse_binary(head, where)
+    yield head
+    yield from text
+
+
 def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
     with contextlib.suppress(OSError):  # closed: reading it tells
         os.set_blocking(0, True)  # whoever shares it may have set it otherwise
-    yield from unpack_stream(pieces_of(0, "standard input", hashed, progress), "standard input")
+    yield from _unpacked(pieces_of(0, "standard input", hashed, progress), "standard input")
 
 
 STDIN = Source("-", "standard input", "-", _read_stdin, once=True)

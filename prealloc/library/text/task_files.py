@@ -14,10 +14,11 @@ from prealloc.errors import LibraryError
 from prealloc.files.markup import ENDINGS, json_of
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
-from prealloc.library.naming import names_any
+from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
+from prealloc.model.fields import COMMON
 
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
@@ -53,7 +54,9 @@ def task_files(folder: Path) -> Source | None:
             if progress:
                 progress(done, max(done, in_all))
         _refuse_other_kinds(folder, files, tasks)
-        if not names_any(tasks):
+        common = Names(COMMON, tasks[0], str(folder))
+        common.take(tasks, list)
+        if common.best()[0] is None:
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:

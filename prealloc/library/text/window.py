@@ -8,7 +8,6 @@ from functools import partial
 
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.text.diagnose import Origin
-from prealloc.library.text.refuse import HEAD
 from prealloc.library.text.sources import Source
 
 SPACE = b" \t\n\r"
@@ -26,8 +25,8 @@ class Window(Cursor):
         self._source = source
         self._lines = 0
         """Line breaks that were dropped, of a text that cannot be read again to count them."""
-        self.head = b""
-        """The first bytes of the whole, UTF-8 or not."""
+        self.tasks = 0
+        """In what was dropped."""
         self.text: bytearray = bytearray()
         self.dropped = 0
         self.ended = False
@@ -47,7 +46,6 @@ class Window(Cursor):
             piece = next(self._pieces, None)
             self.ended = piece is None
             piece = piece or b""
-            self.head += piece[: HEAD - len(self.head)]
             pieces.append(piece)
             end += len(piece)
             if self._decoder.getstate()[0] or not piece.isascii():
@@ -85,18 +83,12 @@ class Window(Cursor):
     def drop_space(self, at: int) -> None:
         """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
         self.drop(at)
-        while (blank := space_at(self.text, 0)) == len(self.text):
+        while self.byte(0) and (blank := space_at(self.text, 0)):
             self.drop(blank)
-            if not self.grow():
-                return
-        self.drop(blank)
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
         byte = self.dropped + at
-        if self._source.is_made:
-            return Origin(0, byte - lead, None)
-        if not self._source.once:
-            return Origin(0, byte - lead, partial(self._source.line_of, byte))
-        lines = self._lines + self.text.count(b"\n", 0, at)
-        return Origin(0, byte - lead, lambda: lines)
+        lines = self._lines + self.text.count(b"\n", 0, at) if self._source.once else 0
+        line = (lambda: lines) if self._source.once else partial(self._source.line_of, byte)
+        return Origin(self.tasks, byte - lead, None if self._source.is_made else line)
