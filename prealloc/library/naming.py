@@ -223,13 +223,13 @@ class Names:
         self._first = first
         self._where = where
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
-        self._late: list[Column] = []
+        self.late: list[Column] = []
         """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
         if asked.id_field is None:
             known_names = (*ID_SPELLINGS, *OTHER_IDS)
             late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in known_names]
-            self._late = [Column((path,), _id) for path in late]
-            self.ids += self._late
+            self.late = [Column((path,), _id) for path in late]
+            self.ids += self.late
         if asked.id_from is not None:
             self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
@@ -267,8 +267,8 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
-        common = any(column.some for column in self.ids if column not in self._late)
-        late = [column for column in self._late if common or column.has_twice]
+        common = any(column.some for column in self.ids if column not in self.late)
+        late = [column for column in self.late if common or column.has_twice]
         ids = [column for column in self.ids if column.lacking is None and column not in late]
         types = [column for column in self.types if column.lacking is None]
         ours = self.types[0]
@@ -301,7 +301,7 @@ class Names:
                 hints.append(did_you_mean(name, paths))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
-                columns = [column for column in columns if column not in self._late]
+                columns = [column for column in columns if column not in self.late]
                 best = max(columns, key=lambda column: (column is first and column.some, column.lacking or 0))
                 problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")

@@ -669,7 +669,7 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
     """Law: ids come from the files, or from their folders where the files are called alike; a stranger is told."""
     for name in ("a", "b"):
         (tmp_path / "files").mkdir(exist_ok=True)
-        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name}))
+        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name, "by_id": f"{name}!"}))
         (tmp_path / "folders" / name).mkdir(parents=True)
         (tmp_path / "folders" / name / "task.yaml").write_text(f"prompt: {name}\nday: 2024-01-01\n")
     assert read_library(tmp_path / "files").ids == ["a", "b"]

@@ -56,7 +56,7 @@ def task_files(folder: Path) -> Source | None:
         _refuse_other_kinds(folder, files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
-        if common.best()[0] is None:
+        if common.best()[0] in (None, *common.late):
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:
