@@ -138,7 +138,7 @@ class Library(ABC):
         """The type of `ids[i]`."""
         self.counts = counts
         """Of all tasks."""
-        self._keep = [(name, msgspec.json.encode(name)) for name in keep]
+        self._keep = keep
         self._keeps_all = EVERY_FIELD in keep
         self._decoder = msgspec.json.Decoder(row_type(keep))
 
@@ -201,9 +201,9 @@ class Library(ABC):
     def _made(self, position: int, row: Row) -> LightweightTask:
         # The id and type were checked by the scan; validating again would cost more than the compacting.
         workflow = self._compact(position, "workflow", row.workflow) or b"null"
-        values = ((key, self._compact(position, name, kept(row, i, name))) for i, (name, key) in enumerate(self._keep))
-        extra = b",".join(key + b":" + value for key, value in values if value is not None)
-        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, b"{" + extra + b"}")
+        values = ((name, self._compact(position, name, kept(row, i, name))) for i, name in enumerate(self._keep))
+        extra = msgspec.json.encode({name: Raw(value) for name, value in values if value is not None})
+        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, extra)
 
     def _whole(self, position: int, text: bytes) -> LightweightTask:
         """The task with every field of its object, which is compact and has been checked."""

@@ -21,7 +21,7 @@ from prealloc.library.naming import Naming
 from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.storing.new_file import new_file
-from prealloc.library.text.batches import Batch
+from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
@@ -108,7 +108,7 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, and gives them on. Holds their ids."""
+    """Takes the tasks of a text in its order, holds their ids, and passes the tasks on."""
 
     def __init__(self, give: Add, naming: Naming | None) -> None:
         super().__init__()

@@ -102,13 +102,10 @@ def _libraries(folder: Path) -> list[Path]:
 def _offer(folder: Path, names: list[str]) -> str:
     """What could be given instead, as far as the names tell."""
     stems = [_stem(name).removesuffix("_with_workflows") for name in names]
-    prefixes = Counter(stem[:cut] for stem in stems for cut, c in enumerate(stem) if c == "_")
-    found = set()
-    for stem in stems:
-        cuts = [cut for cut, c in enumerate(stem) if c == "_"]
-        if cuts:  # tasks_very_easy: what most names share is the name, the rest is the difficulty
-            best = max(cuts, key=lambda cut: (prefixes[stem[:cut]], cut))
-            found.add(stem[best + 1 :])
+    # tasks_very_easy: what most names share is the name, the rest is the difficulty
+    cuts = [[(stem[:cut], stem[cut + 1 :]) for cut, c in enumerate(stem) if c == "_"] for stem in stems]
+    shared = Counter(name for each in cuts for name, _ in each)
+    found = {max(each, key=lambda cut: (shared[cut[0]], len(cut[0])))[1] for each in cuts if each}
     if not found:
         return _joined(folder)
     return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"

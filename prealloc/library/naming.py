@@ -11,7 +11,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,15 +74,11 @@ def _find(tasks: Sequence[Task], path: str) -> list[Any]:
         whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join([task[path] for task in tasks]))
         return whole
     except (KeyError, *UNREADABLE):
-        return [_find_in(task, path) for task in tasks]
-
-
-def _find_in(task: Task, path: str) -> Any:
-    try:
-        raw = raw_at(task, path)
-        return None if raw is None else msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None
+        found = [None] * len(tasks)
+        for place, task in enumerate(tasks):
+            with suppress(*UNREADABLE):
+                found[place] = msgspec.json.decode(raw_at(task, path) or NULL)
+        return found
 
 
 def _id(value: Any) -> str | None:
@@ -108,12 +104,10 @@ class Column:
     def __init__(self, names: tuple[str, ...], read: Callable[[Any], str | None]) -> None:
         self.names = names
         """Fields, tried in this order in each task."""
-        self.numbers = False
-        """Whether the names are numbers in place of strings."""
+        self.kind: type | None = None
+        """What the names are: strings, or numbers in their place; None as long as no task had one."""
         self.lacking: int | None = None
         """The first task without a name."""
-        self.some = False
-        """Whether any task had one."""
         self.instead: Any = None
         """What that first task has there."""
         self.hashes = array("Q")
@@ -122,30 +116,30 @@ class Column:
 
     def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
         """The names of the next tasks, from number `first` on; None from the first on that has none."""
-        if self.lacking is not None and self.some:  # there is nothing more to learn
+        if self.lacking is not None and self.kind is not None:  # there is nothing more to learn
             return None
         found = []
         for place, values in enumerate(zip(*(_find(tasks, name) for name in self.names), strict=True), first):
-            name, is_number = self._name(values)
-            if name is None or (self.some and is_number is not self.numbers):
+            name, kind = self._name(values)
+            if name is None or self.kind not in (None, kind):
                 if self.lacking is None:
                     self.lacking, self.instead = place, next((each for each in values if each is not None), None)
             else:
-                self.some, self.numbers = True, is_number
+                self.kind = kind
                 found.append(name)
         return found if self.lacking is None else None
 
-    def _name(self, values: Sequence[Any]) -> tuple[str | None, bool]:
-        """The first that is a string; else the first that is a number."""
-        named = [(name, type(value) is int) for value in values if (name := self._read(value)) is not None]
-        return min(named, key=itemgetter(1), default=(None, False))
+    def _name(self, values: Sequence[Any]) -> tuple[str | None, type | None]:
+        """The first that is a string; else the first that is a number; and which of them it is."""
+        kinds = [(name, int if type(value) is int else str) for value in values if (name := self._read(value))]
+        return next((each for each in kinds if each[1] is str), kinds[0] if kinds else (None, None))
 
     def problem(self, word: str) -> str:
         """What the first task without a name has."""
         if self.instead is None:
             return f"no {word}"
-        if self.some and self._read(self.instead) is not None:
-            before = "numbers" if self.numbers else "text"
+        if self.kind is not None and self._read(self.instead) is not None:
+            before = "numbers" if self.kind is int else "text"
             return f"{shown(self.instead)} in {self.names[0]}, where those before have {before}"
         return f"{shown(self.instead)} in {self.names[0]}, which is not a name"
 
@@ -209,7 +203,7 @@ class Naming(NamedTuple):
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
         """A task's object as we spell it."""
         is_ours = (self.ids.names, self.types.names, self.fields) == (ID_SPELLINGS, TYPE_SPELLINGS, COMMON)
-        if is_ours and not (self.ids.numbers or self.types.numbers):
+        if is_ours and int not in (self.ids.kind, self.types.kind):
             return bytes(text)
         return own_text(text, id, type, self.fields.workflow_field)
 
@@ -267,16 +261,16 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
-        common = any(column.some for column in self.ids if column not in self.late)
+        common = any(column.kind is not None for column in self.ids if column not in self.late)
         late = [column for column in self.late if common or column.has_twice]
         ids = [column for column in self.ids if column.lacking is None and column not in late]
         types = [column for column in self.types if column.lacking is None]
         ours = self.types[0]
-        if self._asked.type_field is None and ours.some and ours.lacking is not None and len(types) == 1:
+        if self._asked.type_field is None and ours.kind and ours.lacking is not None and len(types) == 1:
             types = []  # some tasks have a type: then all must
         # min() takes the first, in the order of the common names, of those that are equally good
-        id = min(ids, key=lambda column: (column.has_twice, column.numbers), default=None)
-        type = min(types, key=lambda column: (isinstance(column, _Made), column.numbers), default=None)
+        id = min(ids, key=lambda column: (column.has_twice, column.kind is int), default=None)
+        type = min(types, key=lambda column: (isinstance(column, _Made), column.kind is int), default=None)
         return id, type
 
     def chosen(self, *, has_workflow: bool) -> Naming:
@@ -302,7 +296,10 @@ class Names:
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
                 columns = [column for column in columns if column not in self.late]
-                best = max(columns, key=lambda column: (column is first and column.some, column.lacking or 0))
+                best = max(
+                    columns,
+                    key=lambda column: (column is first and column.kind is not None, column.lacking or 0),
+                )
                 problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":

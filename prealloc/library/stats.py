@@ -76,8 +76,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 def stats_of(library: Library, *, reads: int, cache_bytes: int | None, sampled: int, seed: int) -> Stats:
     """Looks at `sampled` tasks of each type, and reads `reads` tasks at random through a cache."""
-    places, chosen = _chosen(library, sampled)
-    workflows: dict[str, list[int]] = {name: [] for name in places}
+    chosen = _chosen(library, sampled)
+    workflows: dict[str, list[int]] = {name: [] for name in library.info.types}
     fields: dict[str, array[int]] = {}
     for place, text in zip(chosen, library.texts(chosen), strict=True):
         sizes = _add_sizes(text, fields)
@@ -96,11 +96,11 @@ def stats_of(library: Library, *, reads: int, cache_bytes: int | None, sampled: 
         types=[
             TypeStats(
                 type=name,
-                tasks=len(mine),
-                looked_at=min(len(mine), sampled),
+                tasks=count,
+                looked_at=min(count, sampled),
                 sizes=_sizes(sorted(workflows[name])),
             )
-            for name, mine in places.items()
+            for name, count in library.info.types.items()
         ],
         trial=_trial(library, reads, cache_bytes, seed) if reads else None,
     )
@@ -136,15 +136,14 @@ def _size(raw: msgspec.Raw) -> int:
         return len(bytes(raw))
 
 
-def _chosen(library: Library, sampled: int) -> tuple[dict[str, array[int]], list[int]]:
-    """The places of all tasks by type, sorted by its name, and of those that are looked at."""
+def _chosen(library: Library, sampled: int) -> list[int]:
+    """The places of the tasks that are looked at."""
     # Arrays, and hashes rather than ids where they are at hand: a library may have ten million tasks.
     hashes = library.hashes() or array("Q", stable_hashes(library.ids))
     places: dict[str, array[int]] = {}
     for place, name in enumerate(library.types):
         places.setdefault(name, array("Q")).append(place)
-    chosen = sorted(place for mine in places.values() for place in nsmallest(sampled, mine, key=hashes.__getitem__))
-    return dict(sorted(places.items())), chosen
+    return sorted(place for mine in places.values() for place in nsmallest(sampled, mine, key=hashes.__getitem__))
 
 
 def _sizes(found: Sequence[int]) -> Sizes | None:

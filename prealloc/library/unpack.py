@@ -72,30 +72,27 @@ def packing(head: bytes) -> str | None:
 def _unpacked(pieces: Iterator[bytes], kind: str, where: str) -> Iterator[tuple[int, bytes]]:
     """Pairs: how many bytes were fed so far, and what the last of them gave."""
     magic, new = _PACKINGS[kind]
-    unpacker, position, fed, has_more = new(), 0, False, False
+    unpacker, taken, fed, has_more = new(), 0, False, False
     at_once = (_MOST_AT_ONCE,) if hasattr(unpacker, "needs_input") else ()
-    for whole in pieces:
-        at = 0
-        while at < len(whole) or has_more:
-            piece = b"" if has_more else whole[at : at + _PIECE]
+    for piece in (whole[at : at + _PIECE] for whole in pieces for at in range(0, len(whole), _PIECE)):
+        while piece or has_more:
             if not fed and not piece.startswith(magic[: len(piece)]):
-                raise _damaged(kind, where, position + at, "something else follows the compressed data")
+                raise _damaged(kind, where, taken, "something else follows the compressed data")
             try:
                 out = unpacker.decompress(piece, *at_once)
             except Exception as error:
                 if not isinstance(error, zlib.error | lzma.LZMAError | OSError) and type(error).__name__ != "ZstdError":
                     raise
-                raise _damaged(kind, where, position + at, f"the compressed data is damaged ({error})") from None
-            at += len(piece)
-            fed = True
-            has_more = not unpacker.eof and not getattr(unpacker, "needs_input", True)
-            if unpacker.eof:
-                at -= len(unpacker.unused_data)
-                unpacker, fed = new(), False
-            yield position + at, out
-        position += len(whole)
+                raise _damaged(kind, where, taken, f"the compressed data is damaged ({error})") from None
+            rest = unpacker.unused_data if unpacker.eof else b""
+            taken += len(piece) - len(rest)
+            piece, fed = rest, not unpacker.eof
+            has_more = fed and not getattr(unpacker, "needs_input", True)
+            if not fed:
+                unpacker = new()
+            yield taken, out
     if fed:
-        raise _damaged(kind, where, position, "the compressed data ends too early")
+        raise _damaged(kind, where, taken, "the compressed data ends too early")
 
 
 def _zstd() -> Any:

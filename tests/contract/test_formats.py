@@ -193,7 +193,7 @@ def test_what_was_stored_once_is_read_for_ever(tmp_path: Path, name: str) -> Non
     if name == "index":  # the file that it is of has another inode in every checkout
         path = GOLDEN / "library.jsonl"
         columns = Columns(path.with_name("library.jsonl.index").read_bytes(), FORMAT, "index", Indexed)
-        library: Any = TaskIndex(path, columns, os.open(path, os.O_RDONLY))
+        library: Any = TaskIndex(path, columns, os.open(path, os.O_RDONLY), keep=(), cache_bytes=0)
     else:
         library = PROVED[name].open(path)
     assert list(library.texts(library.order())) == texts

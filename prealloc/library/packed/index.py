@@ -45,13 +45,7 @@ class TaskIndex(PackedLibrary):
     way = "index"
 
     def __init__(
-        self,
-        library: Path,
-        columns: Columns[Indexed],
-        descriptor: int,
-        *,
-        keep: tuple[str, ...] = (),
-        cache_bytes: int = DEFAULT_BYTES,
+        self, library: Path, columns: Columns[Indexed], descriptor: int, *, keep: tuple[str, ...], cache_bytes: int
     ) -> None:
         self._descriptor = descriptor  # at once: it is closed with this, whatever is wrong with the rest
         indexed = columns.head.said

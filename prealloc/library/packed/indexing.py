@@ -14,10 +14,11 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
+from prealloc.library.cache import DEFAULT_BYTES
 from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, ColumnsBuilder
-from prealloc.library.text.batches import Batch
+from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import packing
@@ -53,7 +54,7 @@ def index_in_memory(
     with open(open_library_file(library), "rb") as file:
         packed, _ = _indexed(library, file.fileno(), fields, progress)
         columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
-        return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep)
+        return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep, cache_bytes=DEFAULT_BYTES)
 
 
 def _indexed(

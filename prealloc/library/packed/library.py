@@ -33,7 +33,7 @@ class PackedLibrary(Library):
         self.columns, self.path, self.keep = columns, path, checked_keep(keep)
         types = Counter(map(columns.head.types.__getitem__, columns.type_number))
         info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)
-        ids, names = (Lazy(len(columns), get) for get in (columns.id, columns.type))
+        ids, names = (Lazy(columns.head.tasks, get) for get in (columns.id, columns.type))
         super().__init__(info, ids, names, columns.counts, self.keep)
 
     def __iter__(self) -> Iterator[str]:

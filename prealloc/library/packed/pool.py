@@ -70,7 +70,7 @@ class SharedTaskPool(PackedLibrary):
         # The sha256 is of all digests, and so of all tasks.
         super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256, fields=COMMON)
         self._end = at
-        self._checked = bytearray(len(columns))
+        self._checked = bytearray(len(self))
 
     def __getitem__(self, id: str) -> LightweightTask:
         return self._read(self.position(id))
@@ -88,7 +88,7 @@ class SharedTaskPool(PackedLibrary):
 
     def close(self) -> None:
         if not self._memory.closed:
-            self.columns.release()
+            self.columns.views.close()
             self._memory.close()
         super().close()
 

@@ -121,6 +121,7 @@ class ColumnsBuilder:
         self.digest += b"".join(_digests(texts))
 
     def add_ids(self, ids: Sequence[str]) -> None:
+        """Takes in the ids alone: enough to find one that is there twice."""
         self.hash.extend(stable_hashes(ids))
         self._add_names([utf8(id) for id in ids])
 
@@ -193,9 +194,10 @@ class Columns(Generic[T]):
         self.end = begin + sum(size + len(padding(size)) for _, size in head.columns.values())
         """Where the columns end in the file."""
         self._refuse_misfits(len(text))
-        self._views = contextlib.ExitStack()
-        whole = self._views.enter_context(memoryview(text))
-        whole = self._views.enter_context(whole[begin : self.end])
+        self.views = contextlib.ExitStack()
+        """Of the text: closed, they let go of it, and nothing can be read any more."""
+        whole = self.views.enter_context(memoryview(text))
+        whole = self.views.enter_context(whole[begin : self.end])
         hashed = format.hashed(head, "sha256")
         hashed.update(whole)
         if hashed.hexdigest() != head.sha256:
@@ -206,13 +208,6 @@ class Columns(Generic[T]):
         # The digest proves that the file is unchanged, not who made it.
         if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
-
-    def __len__(self) -> int:
-        return self.head.tasks
-
-    def release(self) -> None:
-        """Lets go of the text. Nothing can be read any more."""
-        self._views.close()
 
     def id(self, position: int) -> str:
         try:
@@ -248,9 +243,9 @@ class Columns(Generic[T]):
 
     def _column(self, whole: memoryview, name: str) -> memoryview:
         at, size = self.head.columns[name]
-        view = self._views.enter_context(whole[at : at + size])
+        view = self.views.enter_context(whole[at : at + size])
         typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-        return self._views.enter_context(typed)
+        return self.views.enter_context(typed)
 
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""

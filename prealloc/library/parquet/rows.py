@@ -71,8 +71,7 @@ class OurRows:
                     fingerprint.add(id, type, proof)
                 tasks += 1
                 yield id, type
-        if tasks:
-            fingerprint.prove(self.counts, tasks, FORMAT, where)
+        fingerprint.prove(self.counts, tasks, FORMAT, where)
 
     def read(self, batch: Any, chosen: Chosen, place: str, first: int, *, strict: bool) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
@@ -213,9 +212,8 @@ def rows_of(
     if version is None and raw is None and not ours:
         return ForeignRows(schema, where, asked, keep)
     if version is None or raw is None:
-        raise FORMAT.damaged(
-            f"{'all' if version is raw else 'half'} of what prealloc writes about its tasks is missing", where
-        )
+        missing = "all" if version is raw else "half"
+        raise FORMAT.damaged(f"{missing} of what prealloc writes about its tasks is missing", where)
     if version != b"%d" % FORMAT.version:
         FORMAT.refuse_version(version.decode(errors="replace"), where)
     if not ours:

@@ -163,9 +163,9 @@ def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     raw = b""
     with contextlib.suppress(zstandard.ZstdError), zstandard.ZstdDecompressor().stream_reader(packed) as reader:
         raw = reader.read(file.raw_bytes + 1)  # the one byte more shows that there are more
-    if len(raw) != file.raw_bytes or not raw.endswith(b"\n"):
+    lines = raw.split(b"\n")
+    if len(raw) != file.raw_bytes or lines.pop() != b"":
         raise FORMAT.damaged(f"it does not unpack to {file.raw_bytes:,} bytes", str(path))
-    lines = raw[:-1].split(b"\n")
     if len(lines) != count:
         raise FORMAT.damaged(f"it has {len(lines):,} tasks in place of {count:,}", str(path))
     return lines

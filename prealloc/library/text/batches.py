@@ -11,21 +11,18 @@ import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.rows import FIELDS, are_names, is_name, named, names_of
+from prealloc.library.rows import FIELDS
+from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
-from prealloc.library.text.diagnose import Excerpt, Origin
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
-from prealloc.library.text.refuse import nothing_in_it, rewrite_json
-from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
+from prealloc.library.text.refuse import rewrite_json
+from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
 from prealloc.model.words import shown
@@ -39,54 +36,16 @@ _WRONG_GUESSES = 3
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
-_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _LISTS_SHOWN = 10
 _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
-_FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
+_OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _ALONE = "d['tasks']"
 _SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
-
-
-@dataclass
-class Batch(Excerpt):
-    """Some tasks of a library, as a library of its own."""
-
-    key: str | None = None
-    """Of the only task, if it lies under a key of its own, which is its id."""
-    rows: Sequence[Any] = ()
-    """The tasks, decoded."""
-
-    def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
-        """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = names_of(self.rows)
-        if not (are_names(ids) and are_names(types)):
-            index, row = next((i, row) for i, row in enumerate(self.rows) if not all(map(is_name, named(row))))
-            raise self.of_names(index, row)
-        self.refuse_twice(_OWN | set(keep))
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        return ids, list(map(one_of.setdefault, types, types))
-
-    def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
-        """Raises LibraryError for a task that has one of these keys twice (None: any)."""
-        if found := self.layout.key_twice(watched):
-            raise self.of_key_twice(*found)
-
-    @cached_property
-    def layout(self) -> Layout:
-        """How the tasks lie in the text. Asked for when they are decoded."""
-        return Layout(self.fmt, self.text, self.rows)
-
-    def first(self) -> bytes:
-        """The text of the first task; nothing where it is damaged."""
-        with contextlib.suppress(Damage):
-            for start in self.fmt.starts(self.text):
-                return bytes(self.text[start : Cursor(self.text).after(start)])
-        return b""
 
 
 Shape = Callable[[Batch], type]
@@ -113,7 +72,7 @@ class _Cutter:
     def __init__(self, window: Window, source: Source, shape: Shape) -> None:
         self._window = window
         self._where = source.where
-        self._name = source.name
+        self._source = source
         self._shape = shape
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
@@ -129,10 +88,11 @@ class _Cutter:
         blank = len(window.text) > 0
         window.drop_space(0)
         begins = window.byte(0)
-        if not begins and self._name == LINES:  # there were no rows
+        if not begins and self._source.is_made:  # there were no rows
             return
         if not begins:
-            raise nothing_in_it(self._where, blank=blank)
+            problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
+            raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
             if begins == b"[":
                 yield from self._items(0)
@@ -146,7 +106,7 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            raise Excerpt(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
+            raise Batch(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
         self.last = Batch(fmt, text, self._where, origin, key)
@@ -172,7 +132,7 @@ class _Cutter:
             pass
         if b"\n" in window.text:
             window.grow()
-        return is_lines(window.text, self._name)
+        return is_lines(window.text, self._source.name)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
@@ -338,14 +298,10 @@ def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str]]
 
 def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
-    cursor = Cursor(text)
-    try:
-        end = cursor.after(1)
-        second = cursor.skip_space(end + 1)
-    except Damage:
-        return b""
-    key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
-    return bytes(text[brace : key.end()]) if key and brace >= 0 and text[end : end + 1] == b"," else b""
+    found = None
+    with contextlib.suppress(Damage):
+        found = _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1)))
+    return found[0] if found else b""
 
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:

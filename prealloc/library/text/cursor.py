@@ -17,10 +17,9 @@ TOO_SHORT = "the text ends too early"
 _TOO_DEEP = "nested too deep"
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
+_SAID = re.compile(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", re.DOTALL)
 _LONGEST_TOKEN = 32
 # How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
-
-Text = bytes | bytearray | memoryview
 
 _value = msgspec.json.Decoder(msgspec.Raw)
 _key = msgspec.json.Decoder(str)
@@ -38,7 +37,7 @@ class Damage(Exception):
     hint: str | None = None
 
 
-def space_at(text: Text, at: int) -> int:
+def space_at(text: bytes | bytearray, at: int) -> int:
     """The offset behind the JSON whitespace at `at`, if there is any."""
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
 
@@ -46,13 +45,9 @@ def space_at(text: Text, at: int) -> int:
 class Cursor:
     """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
-    def __init__(self, text: Text | msgspec.Raw) -> None:
+    def __init__(self, text: bytes | bytearray) -> None:
         self.text = text
-
-    @property
-    def view(self) -> memoryview:
-        """The text, as far as it is held."""
-        return memoryview(self.text)
+        """As far as it is held."""
 
     def grow(self) -> bool:
         """Takes in more, where only a part of the text is held. False: that is all of it."""
@@ -61,29 +56,25 @@ class Cursor:
     def skip_space(self, at: int) -> int:
         """The offset of the first byte from `at` on that is not JSON whitespace."""
         while True:
-            end = space_at(self.view, at)
-            if end < len(self.view) or not self.grow():
+            end = space_at(self.text, at)
+            if end < len(self.text) or not self.grow():
                 return end
 
     def byte(self, at: int) -> bytes:
         """The byte at `at`; nothing behind the end."""
-        while at >= len(self.view) and self.grow():
+        while at >= len(self.text) and self.grow():
             pass
-        return bytes(self.view[at : at + 1])
+        return bytes(self.text[at : at + 1])
 
-    def after(self, at: int) -> int:
-        """The offset behind the value that begins at `at` and the whitespace that follows it."""
-        return self.check(at, _value)
-
-    def check(self, at: int, decoder: msgspec.json.Decoder[Any]) -> int:
-        """The same, if `decoder` takes that value."""
+    def after(self, at: int, decoder: msgspec.json.Decoder[Any] = _value) -> int:
+        """The offset behind the value that begins at `at`, if `decoder` takes it, and the whitespace behind it."""
         if not self.byte(at):
             raise Damage(TOO_SHORT, at)
         while True:
             try:
                 end = self._end(at, decoder)
                 # A value that ends with what is held may go on: 12 and then 34.
-                if end < len(self.view) or not self.grow():
+                if end < len(self.text) or not self.grow():
                     return end
             except Damage as damage:
                 if not self._may_be_cut(damage) or not self.grow():
@@ -91,27 +82,27 @@ class Cursor:
 
     def _end(self, at: int, decoder: msgspec.json.Decoder[Any]) -> int:
         try:
-            decoder.decode(self.view[at:])
+            decoder.decode(memoryview(self.text)[at:])
         except RecursionError:
             raise Damage(_TOO_DEEP, at, inside=at) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             more = _MORE.search(str(error))
             if more is None:
-                raise self._damage(error, at) from None
+                raise self._damage(str(error), at) from None
             return at + int(more[1]) - 1
-        return len(self.view)
+        return len(self.text)
 
     def _may_be_cut(self, damage: Damage) -> bool:
         """Whether the damage may be only where the held text ends: a half of `-1`, of `true`, of an escape."""
         inside = damage.at if damage.inside is None else damage.inside
-        return damage.problem == TOO_SHORT or inside >= len(self.view) - _LONGEST_TOKEN
+        return damage.problem == TOO_SHORT or inside >= len(self.text) - _LONGEST_TOKEN
 
-    def _damage(self, error: Exception, at: int) -> Damage:
+    def _damage(self, said: str, at: int) -> Damage:
         """What msgspec says of the value at `at`; it counts from there."""
-        found = re.fullmatch(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", str(error), re.DOTALL)
-        problem, place = (found[1], found[2]) if found else (str(error), None)
+        found = _SAID.fullmatch(said)
+        problem, place = (found[1], found[2]) if found else (said, None)
         if problem == "Input data was truncated":
-            return Damage(TOO_SHORT, at, inside=len(self.view))
+            return Damage(TOO_SHORT, at, inside=len(self.text))
         return Damage(problem, at, inside=at + int(place or 0))
 
     def fields(self, at: int) -> Iterator[tuple[str, int]]:
@@ -128,20 +119,16 @@ class Cursor:
                 key, at = self.read_key(at)
             yield key, at
             at = self.after(at)
-            if self.byte(at) == closing:
+            if self.expect(at, b",", closing) == closing:
                 return
-            self.expect(at, b",", closing)
             at = self.skip_space(at + 1)
 
     def read_key(self, at: int) -> tuple[str, int]:
         """The key that begins at `at`, and the offset of its value."""
         self.expect(at, b'"')
-        colon = self.after(at)
+        colon = self.after(at, _key)
         self.expect(colon, b":")
-        try:
-            return _key.decode(bytes(self.view[at:colon])), self.skip_space(colon + 1)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._damage(error, at) from None
+        return _key.decode(self.text[at:colon]), self.skip_space(colon + 1)
 
     def expect(self, at: int, *marks: bytes) -> bytes:
         """The byte at `at`, which must be one of these."""

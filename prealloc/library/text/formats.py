@@ -174,7 +174,7 @@ def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:
 
 def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
     seen = set()
-    for key, _ in Cursor(task).fields(0):
+    for key, _ in Cursor(bytes(task)).fields(0):
         if key in seen and (watched is None or key in watched):
             return key
         seen.add(key)

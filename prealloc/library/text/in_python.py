@@ -58,10 +58,9 @@ def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
             check_json(name, "a key")
             plain = value.tolist() if hasattr(value, "tolist") else value  # of numpy: as Python has it
             check_json(plain, name)
+            fields[name] = plain
         except NoJson as error:
             if name in needed or EVERY_FIELD in needed:
                 hint = "make it JSON: text, numbers, lists and dicts; or keep other fields"
                 raise LibraryError(str(error), where=where, hint=hint) from None
-        else:
-            fields[name] = plain
     return msgspec.json.encode(fields) + b"\n"

@@ -16,7 +16,8 @@ from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Row
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.batches import Batch, batches
+from prealloc.library.text.batch import Batch
+from prealloc.library.text.batches import batches
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.model.fields import COMMON, Fields

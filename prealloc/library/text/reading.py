@@ -15,7 +15,8 @@ from prealloc.library.base import fields_of, info_of, without_gc
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
 from prealloc.library.rows import NOTHING, Counts, kept, row_type
-from prealloc.library.text.batches import Batch, batches
+from prealloc.library.text.batch import Batch
+from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Source
 from prealloc.model.fields import COMMON, Fields

@@ -110,12 +110,6 @@ def way_out(problem: str, where: str) -> str:
     return ""
 
 
-def nothing_in_it(where: str, *, blank: bool) -> LibraryError:
-    """The error of a text without anything, or of nothing but whitespace."""
-    problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
-    return LibraryError(problem, where=where, hint="write the tasks into it, or give another file")
-
-
 def no_tasks(where: str) -> LibraryError:
     """The error of a library with nothing in it."""
     return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")

@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Iterator
 from functools import partial
 
+from prealloc.library.text.batch import Origin
 from prealloc.library.text.cursor import Cursor, space_at
-from prealloc.library.text.diagnose import Origin
 from prealloc.library.text.sources import Source
 
 SPACE = b" \t\n\r"

@@ -1,11 +1,11 @@
-"""What is wrong with a library, and where: the slow and exact look after the quick one has failed."""
+"""Some tasks of a library; and what is wrong with them: the slow and exact look after the quick one has failed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,9 +14,9 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
-from prealloc.library.rows import Row, is_name, named
+from prealloc.library.rows import Row, are_names, is_name, named, names_of
 from prealloc.library.text.cursor import Cursor, Damage
-from prealloc.library.text.formats import ARRAY, LINES_NAME, Format
+from prealloc.library.text.formats import ARRAY, LINES_NAME, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
@@ -24,13 +24,11 @@ from prealloc.model.words import shown
 _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.
 
-_FAR = 200_000
-# Tasks behind this one are named by index and id alone: stepping to them would take more than a second.
-
 _HINT = "fix the file at this place, or write it again with what made it"
 _ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v, list)), key=len)"
 _OBJECT = "{'value': task}"
 _TRUNCATED = "the file is truncated: copy or download it again"
+_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 
 
@@ -48,14 +46,49 @@ class Origin(NamedTuple):
 
 
 @dataclass
-class Excerpt:
-    """Some text of a library. Makes LibraryErrors: file, task by index and id, byte and line, and the hint."""
+class Batch:
+    """Some tasks of a library, as a library of its own: who they are, where they lie, and what is wrong with them.
+
+    Its LibraryErrors tell file, task by index and id, byte and line, and the hint.
+    """
 
     fmt: Format
     text: bytearray
     where: str
     origin: Origin
     """Its place in the whole."""
+    key: str | None = None
+    """Of the only task, if it lies under a key of its own, which is its id."""
+    rows: Sequence[Any] = ()
+    """The tasks, decoded."""
+
+    def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+        """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
+        ids, types = names_of(self.rows)
+        if not (are_names(ids) and are_names(types)):
+            index, row = next((i, row) for i, row in enumerate(self.rows) if not all(map(is_name, named(row))))
+            raise self._of_names(index, row)
+        self.refuse_twice(_OWN | set(keep))
+        one_of: dict[str, str] = {}  # one string object per type, not one per task
+        return ids, list(map(one_of.setdefault, types, types))
+
+    def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
+        """Raises LibraryError for a task that has one of these keys twice (None: any)."""
+        if found := self.layout.key_twice(watched):
+            index, key = found[0], shown(found[1])
+            raise LibraryError(f"the task has the key {key} twice", where=self._at_task(index), hint=f"keep one {key}")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the tasks lie in the text. Asked for when they are decoded."""
+        return Layout(self.fmt, self.text, self.rows)
+
+    def first(self) -> bytes:
+        """The text of the first task; nothing where it is damaged."""
+        with contextlib.suppress(Damage):
+            for start in self.fmt.starts(self.text):
+                return bytes(self.text[start : Cursor(self.text).after(start)])
+        return b""
 
     def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
@@ -68,38 +101,37 @@ class Excerpt:
                     cursor.after(start)
                     hint = f"make every task an object{'' if index else f': {self._rewritten(_OBJECT)}'}"
                     raise Damage("the task is not a JSON object", start, hint=hint)
-                cursor.check(start, decoder)
+                cursor.after(start, decoder)
         except Damage as damage:
-            return self.of_damage(damage, index if start is not None else None, start)
+            return self.of_damage(damage, index, start)
         return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
-    def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
+    def of_damage(self, damage: Damage, index: int = -1, start: int | None = None) -> LibraryError:
         """The error of a damage; `index` and `start` are of the last task that was reached, if it is in this text."""
-        problem, at = damage.problem, damage.at
-        path = ""
+        problem, at, path = damage.problem, damage.at, ""
         if damage.inside is not None:
-            found = self._look_into(at)
-            if found is None:
-                at = damage.inside
-            else:
-                problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
+            at = damage.inside
+            if found := self._look_into(damage.at):
+                problem, at, path = found.problem, damage.at + (found.offset or 0), found.path or ""
         hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
         hint += way_out(problem, self.where)
-        task = ""
-        if index is None and self.origin.task:
-            index = -1
-        if index is not None:
-            task = self._task(index, start) if damage.at == start else f"after task {self.origin.task + index}"
-        return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), hint=hint)
+        if damage.at == start:
+            return LibraryError(problem, where=self._place(self._task(index, start), at, path), hint=hint)
+        before = self.origin.task + index
+        task = f"after task {before}" if before >= 0 else ""
+        return LibraryError(problem, where=self._place(task, at), hint=hint)
 
     def of_encoding(self, reason: str, place: Origin) -> LibraryError:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
-        starts = list(self._starts())
-        task = self._task(len(starts) - 1, starts[-1]) if starts else ""
+        index = start = -1
+        with contextlib.suppress(Damage):
+            for found in self.fmt.starts(self.text):
+                index, start = index + 1, found
+        task = self._task(index, start) if index >= 0 else ""
         where = ", ".join(filter(None, [self.where, task, place.at()]))
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))
 
-    def of_names(self, index: int, row: Row) -> LibraryError:
+    def _of_names(self, index: int, row: Row) -> LibraryError:
         """The error of a task whose id or type cannot be one."""
         task_id, task_type = named(row)
         what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
@@ -119,6 +151,10 @@ class Excerpt:
             hint = f"{_NAMES}; with 'none' for null: {filled}"
         return LibraryError(problem, where=self._at_task(index), hint=hint)
 
+    def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
+        """The error of a task that strict JSON refuses somewhere in its object."""
+        return refused(error, self._at_task(index, error.offset or 0))
+
     def _rewritten(self, task: str) -> str:
         """A command that makes of each task what a Python expression says."""
         if self.fmt is ARRAY and LINES_NAME.search(self.where) is None:  # or a list in each line
@@ -126,18 +162,6 @@ class Excerpt:
         return rewrite(
             self.where, python(f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]")
         )
-
-    def of_key_twice(self, index: int, key: str) -> LibraryError:
-        """The error of a task that has the same key twice."""
-        return LibraryError(
-            f"the task has the key {shown(key)} twice",
-            where=self._at_task(index),
-            hint=f"keep one {shown(key)}",
-        )
-
-    def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
-        """The error of a task that strict JSON refuses somewhere in its object."""
-        return refused(error, self._at_task(index, error.offset or 0))
 
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
@@ -153,34 +177,22 @@ class Excerpt:
                     return error
         return None
 
-    def _starts(self) -> Iterator[int]:
-        """Where tasks begin, up to the first damage."""
-        with contextlib.suppress(Damage):
-            yield from self.fmt.starts(self.text)
-
     def _at_task(self, index: int, offset: int = 0) -> str:
         """Where a task is, or what lies at an offset in it."""
-        start = None if index > _FAR else next(islice(self._starts(), index, None), None)
-        return self._place(self._task(index, start), None if start is None else start + offset)
+        start, _ = self.layout.spans[index]
+        return self._place(self._task(index, start), start + offset)
 
-    def _task(self, index: int, start: int | None) -> str:
+    def _task(self, index: int, start: int) -> str:
         """`task 17 (id 'x')`, the id as far as it can be read."""
-        ids: dict[str, Any] = {}
-        if start is not None:
-            cursor = Cursor(self.text)
-            with contextlib.suppress(Damage, msgspec.DecodeError, UnicodeDecodeError):
-                for key, at in cursor.fields(start):
-                    if key in ("id", "instance_id") and cursor.byte(at) == b'"':
-                        ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
+        ids, cursor = dict[str, Any](), Cursor(self.text)
+        with contextlib.suppress(Damage, msgspec.DecodeError, UnicodeDecodeError):
+            for key, at in cursor.fields(start):
+                if key in ("id", "instance_id") and cursor.byte(at) == b'"':
+                    ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
         name = ids.get("id", ids.get("instance_id"))
         number = self.origin.task + index
         return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
 
-    def _place(self, task: str, at: int | None, path: str = "") -> str:
-        parts = [self.where, task]
-        if at is not None:
-            lines = sum(self.text[i : min(i + (1 << 20), at)].count(b"\n") for i in range(0, at, 1 << 20))
-            parts.append(self.origin.at(at, lines))
-        if path:
-            parts.append(f"at {path}")
-        return ", ".join(part for part in parts if part)
+    def _place(self, task: str, at: int, path: str = "") -> str:
+        place = self.origin.at(at, self.text.count(b"\n", 0, at))
+        return ", ".join(filter(None, [self.where, task, place, path and f"at {path}"]))
