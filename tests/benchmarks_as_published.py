@@ -154,7 +154,13 @@ BENCHMARKS = {
     ),
     "Mind2Web": Benchmark(
         document(rows(annotation_id="a#", website="w", domain="Travel", confirmed_task="#")),
-        *("a0", "Travel", {"id_field": "annotation_id"}),
+        *("a0", "Travel"),
+    ),
+    "DS-1000": Benchmark(lines(rows(prompt="#", metadata={"problem_id": ..., "library_id": 7})), "0", "task"),
+    "GPQA": Benchmark(table(rows(**{"Record ID": "rec#", "High-level domain": "Physics"})), "rec0", "task"),
+    "Harbor": Benchmark(
+        folder({f"t{number}/task.toml": f"[metadata]\nn = {number}\nday = 2024-01-01\n" for number in range(COUNT)}),
+        *("t0", "task"),
     ),
     "GAIA": Benchmark(
         lines(rows(task_id="c-#", Question="#", Level=1, file_name=""), "metadata.jsonl"),

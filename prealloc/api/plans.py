@@ -30,7 +30,7 @@ from prealloc.model.options import one_or_several, read_options, share_of
 from prealloc.model.plan import Plan, PlanFile, Shard
 from prealloc.model.plan_spec import GenerateOptions, PlanSpec
 from prealloc.model.policy import read_run_options
-from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, IN_EVERY_SLICE, TYPE_SPELLINGS
 from prealloc.model.timeout import own_timeouts
 from prealloc.model.where import refuse_where
 from prealloc.model.words import listed, size
@@ -251,7 +251,9 @@ def _bare_tasks(chosen: _Chosen) -> BareTasks | None:
     if not count:
         return None
     fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
+    there = [field.name for field in fields]
     named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
+    named |= {next((name for name in ours if name in there), None) for ours in (ID_SPELLINGS, TYPE_SPELLINGS)}
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),

@@ -69,11 +69,18 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except Missing:
-        raise LibraryError("there is no such file", where=str(path), hint="check the path") from None
+        problem, hint = "there is no such file", "check the path"
+        if path.is_symlink():
+            problem = f"this link leads to {os.readlink(path)}, which is not there"
+        elif "*" in path.name:
+            hint = f"a library is one file: cat {path} > tasks.jsonl, if they hold a task a line"
+        raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         denied = isinstance(error.__cause__, PermissionError)
         problem = "no permission to read it" if denied else str(error)
         hint = f"chmod u+r {path}, or run as its owner" if denied else "give a regular file that nothing writes to"
+        if str(error).endswith("FIFO"):
+            hint = f"give - as the library, and the text on standard input: cat {path} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
 

@@ -9,8 +9,14 @@ from pathlib import Path
 from prealloc.errors import LibraryError
 from prealloc.library.formats import FORMATS, PARTS, ending_of
 from prealloc.library.text.refuse import python
+from prealloc.library.text.sources import OTHER
 
 _JSON = ending_of(format for format in FORMATS if format.packs)
+_OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+# What the package `datasets` says of a library, in files beside it.
+
+_NONE = "give the library's file; this folder has no *_<difficulty>.json"
+_STREAM = "ipc.open_stream(open(f, 'rb')).read_all()"
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
@@ -35,6 +41,9 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
     except ValueError as error:  # a NUL in the path
         raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
+        found = _libraries(path)
+        if len(found) == 1:
+            return found[0], f"took {found[0].relative_to(path)}, the only library in this folder"
         raise LibraryError("this is a folder", where=str(path), hint=_offer(path, names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
@@ -68,19 +77,26 @@ def _may_be_one(entry: Path) -> bool:
 def _stem(name: str) -> str:
     """The name without its ending; nothing for a file whose name is not that of a library."""
     stem = _STORED.sub("", _JSON.sub("", name))
-    return "" if stem == name else stem
+    return "" if stem == name or name in _OF_DATASETS else stem
 
 
 def _joined(folder: Path) -> str:
     """How to make one file of a folder of parts."""
-    files = f"pathlib.Path({str(folder)!r}).rglob('*.parquet')"
-    table = f"dataset.dataset(sorted(map(str, {files}))).to_table()"
-    write = f"import pathlib; from pyarrow import dataset, parquet; parquet.write_table({table}, 'tasks.parquet')"
-    lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-    for ending, command in ((".jsonl", lines), (".parquet", python(write))):
-        if len(list(folder.rglob(f"*{ending}"))) > 1:
-            return f"give one of its files, or make one of all: {command}"
-    return "give the library's file; this folder has no *_<difficulty>.json"
+    write = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
+    files = f"import pathlib, pyarrow; from pyarrow import ipc, parquet; files = pathlib.Path({str(folder)!r})"
+    for ending, read in ((".parquet", "parquet.read_table(f, partitioning=None)"), (".arrow", _STREAM), (".jsonl", "")):
+        if len(list(folder.rglob(f"*{ending}"))) > (ending != ".arrow"):
+            command = python(f"{files}.rglob('*{ending}'); files = sorted(files); {write % read}")
+            lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
+            return f"give one of its files, or make one of all: {command if read else lines}"
+    files = ", ".join(map(str, _libraries(folder)[:10]))
+    return f"give one of its files: {files}" if files else _NONE
+
+
+def _libraries(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that are called as libraries are."""
+    named = (file for file in folder.rglob("*") if _stem(file.name) or OTHER.search(file.name))
+    return sorted(file for file in named if "/." not in f"/{file.relative_to(folder).as_posix()}" and file.is_file())
 
 
 def _offer(folder: Path, names: list[str]) -> str:

@@ -8,6 +8,7 @@ the common names.
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
+_MAY_BE_ID = re.compile(r"([_ .-]|\A)(id|ID|Id|\$oid)\Z|[a-z]I[dD]\Z")
 
 
 def is_ours(text: bytes | memoryview) -> bool:
@@ -146,9 +148,9 @@ class Column:
         return self.names[0] if self.names and self.names != ours else None
 
     @property
-    def quality(self) -> tuple[bool, bool]:
-        """Sorts the better before the others: names that are distinct, then strings."""
-        return bool(equal_hashes(self.hashes, sorted_positions(self.hashes))), self.kind is int
+    def has_twice(self) -> bool:
+        """Whether any name is there twice."""
+        return bool(equal_hashes(self.hashes, sorted_positions(self.hashes)))
 
 
 class _Made(Column):
@@ -215,6 +217,13 @@ class Names:
         self._first = first
         self._where = where
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
+        self.late: list[Column] = []
+        """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
+        if asked.id_field is None:
+            known_names = (*ID_SPELLINGS, *OTHER_IDS)
+            late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in known_names]
+            self.late = [Column((path,), _id) for path in late]
+            self.ids += self.late
         if asked.id_from is not None:
             self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
@@ -252,13 +261,15 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
-        ids = [column for column in self.ids if column.lacking is None]
+        common = any(column.kind is not None for column in self.ids if column not in self.late)
+        late = [column for column in self.late if common or column.has_twice]
+        ids = [column for column in self.ids if column.lacking is None and column not in late]
         types = [column for column in self.types if column.lacking is None]
         ours = self.types[0]
         if self._asked.type_field is None and ours.kind and ours.lacking is not None and len(types) == 1:
             types = []  # some tasks have a type: then all must
         # min() takes the first, in the order of the common names, of those that are equally good
-        id = min(ids, key=lambda column: column.quality, default=None)
+        id = min(ids, key=lambda column: (column.has_twice, column.kind is int), default=None)
         type = min(types, key=lambda column: (isinstance(column, _Made), column.kind is int), default=None)
         return id, type
 
@@ -284,8 +295,10 @@ class Names:
                 hints.append(did_you_mean(name, paths))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
+                columns = [column for column in columns if column not in self.late]
                 best = max(
-                    columns, key=lambda column: (column is first and column.kind is not None, column.lacking or 0)
+                    columns,
+                    key=lambda column: (column is first and column.kind is not None, column.lacking or 0),
                 )
                 problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")

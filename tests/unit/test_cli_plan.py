@@ -204,15 +204,16 @@ def test_some_bare_tasks_are_counted(type_: Type, tmp_path: Path) -> None:
 
 
 def test_python_is_told_of_bare_tasks_too(tmp_path: Path) -> None:
-    """As the last of the notes."""
+    """As the last of the notes. The field that is the type is no further one, however it is spelled."""
     from prealloc import plan
 
-    (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b"}]))
+    (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b", "q": 1}]))
     notes: list[str] = []
     plan(tmp_path / "x.json", whole=True, notes=notes.append)
-    assert notes[-1].startswith("the only planned task holds nothing but an id and a type; the library also has type (")
+    assert notes[-1].startswith("the only planned task holds nothing but an id and a type; the library also has q (")
     assert plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks[0].extra == {
-        "type": "b"
+        "q": 1,
+        "type": "b",
     }
     assert len(notes) == 3
 

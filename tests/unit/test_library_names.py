@@ -10,6 +10,9 @@ import lzma
 import os
 import re
 import subprocess
+import sys
+import tarfile
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,27 +100,107 @@ def test_what_may_be_given_as_a_field_is_told(tmp_path: Path) -> None:
     assert "sample.uid" in str(caught.value.hint)
 
 
-def test_yaml_is_told_by_name(tmp_path: Path) -> None:
-    """Law: a text of a kind that is not read says so, not that something is missing in it."""
-    (tmp_path / "t.yaml").write_text("- id: a\n")
-    with pytest.raises(LibraryError) as caught:
-        planned(tmp_path / "t.yaml")
-    assert "folder" in str(caught.value.hint)
+def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
+    """Law: a list, an object with one, several documents, packed or not: one plan, however the tasks are written."""
+    import yaml
+
+    wanted = essence(planned(lines(tmp_path / "t.jsonl", TASKS), keep=["meta", "n"]))
+    dump = partial(yaml.safe_dump, sort_keys=False)
+    texts = {
+        "list.yaml": dump(TASKS),
+        "object.yml": dump({"version": 1, "data": TASKS}),
+        "documents.yaml": yaml.safe_dump_all(TASKS, sort_keys=False),
+        "keyed.yaml": dump({str(task["n"]): task for task in TASKS}),
+        "t.toml": "".join(
+            f"[[data]]\ntask_id = '{task['task_id']}'\ncategory = '{task['category']}'\nn = {task['n']}\n"
+            f"[data.meta]\nuid = '{task['meta']['uid']}'\nkind = ['x', 'y']\n"
+            for task in TASKS
+        ),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        named = {"id_field": "task_id"} if name == "keyed.yaml" else {}
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        for written in (name, f"{name}.gz"):
+            assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
+    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "bad.toml").write_text("a = nan")
+    for name, problem in (("bad.yaml", "not YAML that JSON can hold"), ("bad.toml", "a: nan is not a JSON number")):
+        with pytest.raises(LibraryError, match=problem):
+            planned(tmp_path / name)
 
 
-def test_semicolons_separate_cells_where_there_are_no_commas(tmp_path: Path) -> None:
-    """Law: a .csv whose first line has semicolons and no comma is read by them; any other by commas."""
-    rows = [["id", "type", "n"], *([f"t{n}", "a", f"{n},5"] for n in range(6))]
+def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
+    """Law: one file that is called as libraries are is the library, however deep it lies; of several none is taken.
+
+    What `datasets` writes of a library beside it is no task.
+    """
+    (tmp_path / "t.yaml").write_text("[{id: a}, {id: b}]")
+    assert read_library(tmp_path).ids == ["a", "b"]
+    (tmp_path / "t.yaml").write_text("q: 1")
+    assert read_library(tmp_path).ids == ["t"]  # a task by itself
+    (tmp_path / "t.yaml").rename(tmp_path / "README.md")
+    (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
+    (tmp_path / "tasks").mkdir()
+    lines(tmp_path / "tasks" / "test.jsonl", TASKS)
+    notes: list[str] = []
+    assert planned(tmp_path, notes=notes.append).id == planned(tmp_path / "tasks" / "test.jsonl").id
+    assert f"took {Path('tasks', 'test.jsonl')}, the only library in this folder" in notes
+    (tmp_path / "tasks" / "more.csv").write_text("id\na\n")
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        planned(tmp_path)
+    assert f"give one of its files: {tmp_path / 'tasks' / 'more.csv'}, {tmp_path}" in str(caught.value.hint)
+
+
+def test_a_path_without_a_file_is_told_by_why(tmp_path: Path) -> None:
+    """Law: a link to nowhere is told with where it leads, and a pattern with the command that joins its files."""
+    (tmp_path / "t.jsonl").symlink_to("gone")
+    with pytest.raises(LibraryError, match="this link leads to gone, which is not there"):
+        planned(tmp_path / "t.jsonl")
+    with pytest.raises(LibraryError, match="no such file") as caught:
+        planned("some/*.jsonl")
+    assert "cat some/*.jsonl > tasks.jsonl" in str(caught.value.hint)
+
+
+def test_other_marks_separate_cells_where_there_are_no_commas(tmp_path: Path) -> None:
+    """Law: a .csv whose first line has no comma is read by its semicolons, tabs or bars; any other by commas."""
+    rows = [["id", "type", "n", "m, comma"], *([f"t{n}", "a", f"{n},5", ""] for n in range(6))]
     made = []
-    for delimiter in ";,":
+    for delimiter in ";,\t|":
         with open(tmp_path / "t.csv", "w", newline="") as file:
-            csv.writer(file, delimiter=delimiter).writerows(rows)
+            file.write("\n \n")  # empty lines before the first are none
+            csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
         made.append(essence(planned(tmp_path / "t.csv", keep=["n"])))
-    assert made[0] == made[1]
+    assert made == made[:1] * 4
 
 
 NULL_TYPES = [{"id": f"t{n}", "type": None if n % 2 else "a"} for n in range(6)]
-FIXABLE = {
+JSONC = [
+    '{"id": "a", // one',
+    '"text": "// no, ]  /* none",',
+    '"n": +1,}, # two',
+    '/* three, ] */ {"id": "b", "n": NaN},',
+]
+FIXABLE: dict[str, str | bytes] = {
+    "comments.json": "\n".join(["// of ours", "[", *JSONC, "]"]),
+    "comment inside.json": "\n".join(['{"v": 1, "tasks": [', *JSONC, "],}"]),
+    "comments.jsonl": '# of ours\n{"id": "a"}\n{"id": "b"}\n',
+    "commas.jsonl": '{"id": "a"},\n{"id": "b"},\n',
+    "print.txt": str(NULL_TYPES).replace("type", "when"),
+    "prints.jsonl": "".join(f"{task}\n" for task in TASKS),
+    "dict.json": str({"tasks": TASKS}),
+    "tasks.py": f"tasks = {TASKS}",
+    "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
+    "lists.jsonl": "[1, 2]\n[3, 4]\n",
+    "words.txt": "Do a\nDo b\n",
+    "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
+    "numbers.json": '{"a": [1e999, 2], "b": [1]}',
+    "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
+    "object.json": json.dumps({"tasks": {"a": {"q": 1}, "b": {"q": 2}}}),
+    "keyed splits.json": json.dumps({"train": {"a": {"q": 1}, "b": {"q": 2}}, "test": {"c": {"q": 1}}}),
+    "harness.json": json.dumps({"results": {"x": {}}, "samples": {"x": TASKS}}),
+    "deep.json": json.dumps({"data": {"test": TASKS}}),
+    "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
     "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
     "by id.json": json.dumps({f"t{n}": [{"role": "user"}] for n in range(12)}),
     "pandas.json": json.dumps({"id": {str(n): f"t{n}" for n in range(6)}, "q": {str(n): n for n in range(6)}}),
@@ -151,13 +234,51 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
         path = path.parent
     with pytest.raises(LibraryError) as caught:
         planned(path)
-    command = re.search(r": ((?:python3|iconv|zcat|find) .+)", str(caught.value.hint))
-    assert command is not None
-    assert command[1] in wrapped(str(caught.value.hint), 30)
-    subprocess.run(["sh", "-c", command[1]], check=True)
+    fixed = obeyed(caught.value, tmp_path, path)
     assert Path(name).read_bytes() == raw
-    (fixed,) = (each for each in tmp_path.iterdir() if each.name not in (path.name, name))
-    assert len(planned(fixed, id_from="position").shards) == 2
+    assert len(plan(fixed, shards=2, num_instances=1, id_from="position").shards) == 2
+
+
+def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
+    """What the command in a hint wrote into the folder."""
+    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    assert command is not None
+    assert command[1] in wrapped(str(error.hint), 30)
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["sh", "-c", command[1]], check=True, cwd=folder, env={**os.environ, "PATH": paths})
+    (fixed,) = (each for each in folder.iterdir() if each.name != path.name)
+    return fixed
+
+
+def test_an_archive_and_an_arrow_file_are_refused_with_what_opens_them(tmp_path: Path) -> None:
+    """Law: the command leaves the tasks that were in it, also of a data set that `datasets` saved to a folder."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    text, table, made = lines(tmp_path / "t.jsonl", TASKS), pa.Table.from_pylist(TASKS), tmp_path / "made"
+    for kind in ("zip", "tar.gz", "feather", "arrow", "saved"):
+        (folder := tmp_path / kind).mkdir()
+        path = folder / f"it's.{kind}"
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.write(text, "t.jsonl")
+        elif kind == "tar.gz":
+            with tarfile.open(path, "w:gz") as tar:
+                tar.add(text, "t.jsonl")
+        elif kind == "feather":
+            feather.write_feather(table, str(path))
+        else:
+            made = path if kind == "arrow" else path / "data-00000-of-00001.arrow"
+            made.parent.mkdir(exist_ok=True)
+            with pa.ipc.new_stream(made, table.schema) as stream:
+                stream.write_table(table)
+            if kind == "saved":
+                (path / "state.json").write_text('{"version": 1}')
+                (path / "dataset_info.json").write_text('{"version": 1}')
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        fixed = obeyed(caught.value, folder, path)
+        assert essence(planned(fixed, keep=["n", "meta"])) == essence(planned(text, keep=["n", "meta"]))
 
 
 def test_a_number_of_any_length_is_an_id_everywhere(tmp_path: Path) -> None:
@@ -188,6 +309,7 @@ def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
         (tmp_path / f"t{n}" / "tests").mkdir(parents=True)
         (tmp_path / f"t{n}" / "task.json").write_text('{"q": 1}')
         (tmp_path / f"t{n}" / "tests" / "config.json").write_text("{}")
+        (tmp_path / f"t{n}" / "examples.jsonl").write_text("{}")
     assert sorted(read_library(tmp_path).ids) == [f"t{n}" for n in range(6)]
 
 
@@ -203,6 +325,10 @@ def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
         ([{"uid": "a", "task_id": "b"}, {"uid": "c", "task_id": "d"}], ["b", "d"], ["task"] * 2),  # by their order
         ([{"id": 1, "instance_id": "a"}, {"id": None, "instance_id": "b"}], ["a", "b"], ["task"] * 2),
         ([{"id": 1, "instance_id": "a", "type": "t"}, {"id": "b", "type": "t"}], ["a", "b"], ["t", "t"]),
+        ([{"a_id": "x", "b_id": 1}, {"a_id": "x", "b_id": 2}], ["1", "2"], ["task"] * 2),  # where no other tells apart
+        ([{"_id": {"$oid": "x"}}, {"_id": {"$oid": "y"}}], ["x", "y"], ["task"] * 2),
+        ([{"a": {"Record ID": "x"}}, {"a": {"Record ID": "y"}}], ["x", "y"], ["task"] * 2),
+        ([{"name": 1, "b_id": "x"}, {"name": 2, "b_id": "y"}], ["1", "2"], ["task"] * 2),
         ([{"id": "a", "level": 1}, {"id": "b", "level": 2}], ["a", "b"], ["1", "2"]),
         ([{"id": "a", "level": 1, "repo": "r"}, {"id": "b", "level": 2, "repo": "s"}], ["a", "b"], ["r", "s"]),
         ([{"id": "a", "sites": ["x", "y"]}, {"id": "b", "sites": ["z"]}], ["a", "b"], ["x+y", "z"]),
@@ -312,6 +438,13 @@ def test_ids_from_content_do_not_depend_on_order_and_ids_from_position_do(tmp_pa
         planned(lines(tmp_path / "twice.jsonl", [tasks[0], tasks[0], *tasks]), id_from="content")
     with pytest.raises(OptionsError, match="both say what a task's id is"):
         planned(one, id_from="content", id_field="question")
+
+
+def test_a_field_that_ends_in_id_is_no_id_where_it_could_be_another(tmp_path: Path) -> None:
+    """Law: it is not taken where some tasks have a common name, nor where two tasks share it."""
+    for number, tasks in enumerate(([{"id": "a", "b_id": "x"}, {"b_id": "y"}], [{"b_id": "x"}, {"b_id": "x"}])):
+        with pytest.raises(LibraryError, match="no id"):
+            read_library(lines(tmp_path / f"{number}.jsonl", tasks))
 
 
 def test_a_type_that_only_some_tasks_have_is_refused(tmp_path: Path) -> None:
@@ -424,6 +557,9 @@ def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
     ("content", "told"),
     [
         (b"PK\x03\x04rest", "a zip archive"),
+        (b"PK\x03\x04".ljust(30, b"\0") + b"[Content_Types].xml", "a spreadsheet"),
+        (b"PK\x03\x04".ljust(30, b"\0") + b"archive/data.pkl", "arrays or pickles"),
+        (b"\n <html>", "HTML"),
         (b"\x80\x04\x95rest", "a pickle"),
         (b"ARROW1\0\0", "an Arrow file"),
         (b"\x89HDF\r\n", "an HDF5 file"),
@@ -533,7 +669,7 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
     """Law: ids come from the files, or from their folders where the files are called alike; a stranger is told."""
     for name in ("a", "b"):
         (tmp_path / "files").mkdir(exist_ok=True)
-        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name}))
+        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name, "by_id": f"{name}!"}))
         (tmp_path / "folders" / name).mkdir(parents=True)
         (tmp_path / "folders" / name / "task.yaml").write_text(f"prompt: {name}\nday: 2024-01-01\n")
     assert read_library(tmp_path / "files").ids == ["a", "b"]
@@ -551,6 +687,23 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
             read_library(tmp_path / "files")
         assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
         (tmp_path / "files" / name).unlink()
+
+
+def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> None:
+    """Law: a list of the tasks above them is none, nor a second file beside each; the command leaves the tasks."""
+    above, beside = tmp_path / "above", tmp_path / "beside"
+    for name in "abc":
+        for path in (above / "tasks" / f"{name}.json", beside / name / "config.json"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"prompt": name, "n": 1, "m": 2}))
+        (beside / name / "checksums.yaml").write_text("zip: abc\n")
+    (above / "all.json").write_text('{"chrome": ["a", "b", "c"]}')
+    for folder, told in ((above, "all.json"), (beside, "checksums.yaml")):
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            planned(folder)
+        assert told in str(caught.value.where)
+        subprocess.run(["sh", "-c", str(caught.value.hint).rpartition(": ")[2]], check=True)
+        assert read_library(folder).ids == ["a", "b", "c"]
 
 
 def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:

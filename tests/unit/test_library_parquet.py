@@ -217,6 +217,7 @@ MOMENT = datetime.datetime(2024, 1, 1)
         ({"id": None}, "task 0 has no id; the first task has the fields task_type"),
         ({"id": [1.5, 2]}, "task 0 has 1.5 in id, which is not a name"),
         ({"id": [["a"], ["b"]]}, r"task 0 has \['a'\] in id"),
+        ({"id": [decimal.Decimal(1), None]}, "the column 'id' holds decimal128"),
         ({"id": ["a", None]}, "task 1 has no id"),
         ({"id": ["a", ""]}, "task 1 has '' in id"),
         ({"id": ["a", "b\0"]}, r"task 1 has 'b\\x00' in id"),

@@ -141,6 +141,8 @@ class ForeignRows:
                 self.counts.two_ids += sum(task["id"] != task["instance_id"] for task in tasks)
         if not self.counts.tasks:
             raise no_tasks(where)
+        if self._asked.best()[0] is None:
+            self.refuse_unfit(where, self._asked.heads())
         self.naming = self._asked.chosen(has_workflow=self._has_workflow)
         return zip(names[self.naming.ids], names[self.naming.types], strict=True)
 

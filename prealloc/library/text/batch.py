@@ -16,8 +16,8 @@ from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.rows import Row, are_names, is_name, named, names_of
 from prealloc.library.text.cursor import Cursor, Damage
-from prealloc.library.text.formats import ARRAY, Format, Layout
-from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json
+from prealloc.library.text.formats import ARRAY, LINES_NAME, Format, Layout
+from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
@@ -114,11 +114,7 @@ class Batch:
             if found := self._look_into(damage.at):
                 problem, at, path = found.problem, damage.at + (found.offset or 0), found.path or ""
         hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
-        if problem.endswith("is not a JSON number"):  # NaN, which Python reads and writes
-            each = "[print(json.dumps(json.loads(line, parse_constant=lambda name: None))) for line in sys.stdin]"
-            whole = "json.dump(json.load(sys.stdin, parse_constant=lambda name: None), sys.stdout)"
-            command = python(f"import json, sys; {whole if self.fmt is ARRAY or start is None else each}")
-            hint = f"{hint}; with null for it: {rewrite(self.where, command)}"
+        hint += way_out(problem, self.where)
         if damage.at == start:
             return LibraryError(problem, where=self._place(self._task(index, start), at, path), hint=hint)
         before = self.origin.task + index
@@ -161,7 +157,7 @@ class Batch:
 
     def _rewritten(self, task: str) -> str:
         """A command that makes of each task what a Python expression says."""
-        if self.fmt is ARRAY:
+        if self.fmt is ARRAY and LINES_NAME.search(self.where) is None:  # or a list in each line
             return rewrite_json(self.where, f"[{task} for task in ({_ALL})]")
         return rewrite(
             self.where, python(f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]")

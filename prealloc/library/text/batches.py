@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
@@ -24,6 +25,7 @@ from prealloc.library.text.refuse import HEAD, rewrite_json
 from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
+from prealloc.model.words import shown
 
 BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
@@ -35,11 +37,15 @@ _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
 _LISTS_SHOWN = 10
+_LOOKED_INTO = 20
+# Objects in a document: more would copy it.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
+_Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
+_ALONE = "d['tasks']"
+_SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
-_YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
 
 
 Shape = Callable[[Batch], type]
@@ -92,8 +98,9 @@ class _Cutter:
                 yield from self._items(0)
                 self._refuse_more(1)
             elif begins != b"{":
-                hint = _YAML if self._source.name.endswith((".yaml", ".yml")) else _SHAPES
-                raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=hint)
+                start = shown(window.text[:40].decode(errors="ignore"))
+                problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
+                raise Damage(problem, 0, hint=_SHAPES)
             elif self._is_lines():
                 yield from self._lines()
             else:
@@ -202,7 +209,8 @@ class _Cutter:
             elif found:
                 raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
             elif window.byte(at) not in (b"[", b""):
-                raise Damage('"tasks" is not an array', at, hint=_SHAPES)
+                hint = f"{_SHAPES}; by itself: {rewrite_json(self._where, _ALONE)}"
+                raise Damage('"tasks" is not an array', at, hint=hint)
             else:
                 found = True
                 yield from self._items(at)
@@ -233,14 +241,28 @@ class _Cutter:
             yield from self._items(lists[0][1])
             return
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
-            columns = "(each.values() if isinstance(each, dict) else each for each in d.values())"
-            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{columns})]")
+            columns = (msgspec.json.decode(window.text[at:end], type=_Column) for _, at, end in values)
+            if len(set(map(len, columns))) > 1:
+                split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
+                named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
+                hint = f"make a task of each: {rewrite_json(self._where, named)}"
+                raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
+            each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
+            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
             raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
-        if not lists and len(values) > 1 and all(window.byte(at) == b"{" for _, at, _ in values):
+        at_brace = [value for value in values if window.byte(value[1]) == b"{"]
+        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
+        deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
+        sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
+        alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
+        if len(values) == len(at_brace) > 1 and alike:
             for value in values:
                 yield self._decoded(self._keyed(*value))
             return
-        problem, hint = 'a JSON object without "tasks"', _SHAPES
+        there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
+        problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
+        if deeper:
+            hint = f"write the tasks alone: {rewrite_json(self._where, max(deeper)[1])}"
         if lists:
             names = ", ".join(ascii(key) for key, _, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"
@@ -249,7 +271,7 @@ class _Cutter:
             if len(values) == len(lists) > _LISTS_SHOWN:
                 each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
                 hint = f"make every task an object: {each}"
-        raise LibraryError(problem, where=f"{self._where}, {window.origin(0).at()}", hint=hint)
+        raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
@@ -264,6 +286,15 @@ class _Cutter:
         end = self._window.skip_space(at)
         if self._window.byte(end):
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
+
+
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str]]:
+    """What may be tasks in an object of a document: its size, and where it lies in Python."""
+    for name, raw in fields.items():
+        if _LIST_OF_OBJECTS.match(raw):
+            yield len(memoryview(raw)), f"d[{key!r}][{name!r}]"
+    if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
+        yield sum(len(memoryview(raw)) for raw in fields.values()), f"d[{key!r}]"
 
 
 def _opening(text: bytearray) -> bytes:

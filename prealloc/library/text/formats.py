@@ -14,7 +14,7 @@ from prealloc.library.rows import NOTHING, workflow_of
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.unpack import PACKED_NAME
 
-_LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
+LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
 _BEFORE = re.compile(rb"[ \t\n\r,\[]*")
@@ -62,7 +62,7 @@ def is_lines(text: bytearray, name: str) -> bool:
 
     By its first line, what follows, and its file's name.
     """
-    by_name = _LINES_NAME.search(name) is not None
+    by_name = LINES_NAME.search(name) is not None
     end = text.find(b"\n")
     end = len(text) if end < 0 else end
     more = space_at(text, end) < len(text)

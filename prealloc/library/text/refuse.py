@@ -10,29 +10,48 @@ from pathlib import Path
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
-from prealloc.library.unpack import PACKED_NAME
+from prealloc.library.disk import head_of
+from prealloc.library.unpack import PACKED_NAME, packing
 
 HEAD = 512
 """Bytes by which a file is told from others."""
 
-_READ = "JSON, JSON lines, CSV, TSV, Parquet, SQLite and what `prealloc library convert` writes"
-_INSIDE = "unpack it, and give the file inside"
+_READ = "JSON, JSON lines, CSV, TSV, YAML, TOML, Parquet, SQLite and what `prealloc library convert` writes"
+_INSIDE = "unpack it, and give what is inside"
 _SAVED = "save it to a file, and give that"
-_PARQUET = "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)"
 _LINES = "write its tasks as JSON lines"
+_ARROW = "import io, sys; from pyarrow import ipc, parquet; parquet.write_table(%s.read_all(), sys.stdout.buffer)"
 _KINDS = (
-    (b"PK\x03\x04", "a zip archive", _INSIDE),
-    (b"PAR1", "Parquet, which cannot be read from a pipe", _SAVED),
-    (b"SQLite format 3", "a SQLite database, which cannot be read from a pipe", _SAVED),
-    (b"ARROW1", "an Arrow file", _PARQUET),
-    (b"\xff\xff\xff\xff", "an Arrow stream", _PARQUET),
-    *((b"\x80" + bytes([protocol]), "a pickle, which prealloc never opens", _LINES) for protocol in (2, 3, 4, 5)),
-    (b"\x89HDF", "an HDF5 file", _LINES),
-    (b"%PDF", "a PDF", _LINES),
-    (b"7z\xbc\xaf", "a 7z archive", _INSIDE),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file", "get the file: git lfs pull"),
-    *((mark, "a page of HTML", "fetch the file itself") for mark in (b"<!doctype", b"<!DOCTYPE", b"<html", b"<HTML")),
+    (rb"PK\x03\x04.{26}(\[Content|_rels|docProps|xl/|mimetypeapp)", "a spreadsheet", "save it as CSV"),
+    (rb"PK\x03\x04.{26}[^\0]{0,99}(\.npy|/data\.pkl)", "an archive of arrays or pickles", _LINES),
+    (rb"PK\x03\x04", "a zip archive", f"{_INSIDE}: python3 -m zipfile -e FILE unpacked"),
+    (rb".{257}ustar", "a tar archive", f"{_INSIDE}: mkdir unpacked && tar -xf FILE -C unpacked"),
+    (rb"7z\xbc\xaf", "a 7z archive", f"{_INSIDE}: 7z x FILE -ounpacked"),
+    (rb"PAR1", "Parquet, which cannot be read from a pipe", _SAVED),
+    (rb"SQLite format 3", "a SQLite database, which cannot be read from a pipe", _SAVED),
+    (rb"ARROW1", "an Arrow file", _ARROW % "ipc.open_file(io.BytesIO(sys.stdin.buffer.read()))"),
+    (rb"\xff{4}", "an Arrow stream", _ARROW % "ipc.open_stream(sys.stdin.buffer)"),
+    (rb"\x80[\x02-\x05]", "a pickle, which prealloc never opens", _LINES),
+    (rb"\x89HDF", "an HDF5 file", _LINES),
+    (rb"%PDF", "a PDF", _LINES),
+    (rb"version https://git-lfs", "a pointer of Git LFS in place of the file", "get the file: git lfs pull"),
+    (rb"(?i)\s*<(!doctype html|html)", "a page of HTML", "fetch the file itself"),
 )
+_PLAIN = (
+    r'import re, sys; plain = r"(\x22(?:\\.|[^\x22\\])*\x22)|(-?(?:NaN|Infinity))|(?://|#)[^\n]*|/\*.*?\*/|\+(?=\d)'
+    r'|,(?=(?:\s|(?://|#)[^\n]*|/\*.*?\*/)*[]}])"; put = lambda found: found[1] or found[2] and "null" or ""; '
+    r"print(re.sub(plain, put, sys.stdin.read(), flags=re.S))"
+)
+_LITERAL = "import ast, json, sys; [print(json.dumps(ast.literal_eval(each.value))) for each in %s.body]"
+_EACH = "import json, sys; [print(%s) for line in sys.stdin]"
+_WAYS_OUT = (
+    (r"key or }, found \w", "if it is JSON5", "", ".yaml"),
+    (r"number$|found '?[/#+]|h '(//|/\*|#)|(key|\"), found '?}|value, found \]", "as plain JSON", _PLAIN, ""),
+    (r"found \W*['TFN]\W?$|h .\w+ = [\[{]", "if it is Python", _LITERAL % "ast.parse(sys.stdin.read())", ".json"),
+    (r"value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
+    (r"\.txt\W.*begins with", "if a line is a task", _EACH % "json.dumps({'text': line.rstrip()})", ".jsonl"),
+)
+"""For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
 # What double quotes do not hide from a shell.
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
@@ -62,21 +81,33 @@ def rewrite_json(where: str, expression: str) -> str:
 def refuse_binary(head: bytes, where: str) -> None:
     """Raises LibraryError, with what a file is, if it begins as no text in UTF-8 does."""
     for magic, kind, hint in _KINDS:
-        if head.startswith(magic):
-            raise LibraryError(f"this is {kind}", where=where, hint=f"{hint}; prealloc reads {_READ}")
+        if re.match(magic, head, re.DOTALL):
+            file = shlex.quote(where) if os.path.isfile(where) else "FILE"
+            command = rewrite(where, python(hint), ".parquet") if hint.startswith("import") else ""
+            hint = f"write it as Parquet: {command}" if command else hint.replace("FILE", file)
+            raise LibraryError(f"this is {kind}", where=where, hint=f"prealloc reads {_READ}; {hint}")
     problem = encoding_problem(head[:4])
     if problem and not head.startswith(codecs.BOM_UTF8):
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"
         hint = f"save it as UTF-8: {rewrite(where, f'iconv -f {code} -t UTF-8')}"
         raise LibraryError(f"the file {problem}", where=where, hint=hint)
-    if head[257:262] == b"ustar":
-        raise LibraryError("this is a tar archive", where=where, hint=f"{_INSIDE}; prealloc reads {_READ}")
 
 
 def not_utf8(where: str) -> str:
     """What to do about a byte that UTF-8 does not have."""
-    command = rewrite(where, "iconv -f ISO-8859-1 -t UTF-8")
-    return f"save the file as UTF-8, or fix that byte; if it is Latin-1: {command}"
+    head = head_of(Path(where), HEAD)
+    if re.search(rb"[\0-\x08\x0e-\x1f]", head) and not packing(head):
+        return f"this seems to be a binary file: {_LINES}"
+    command = rewrite(where, "iconv -f CP1252 -t UTF-8")
+    return f"save the file as UTF-8, or fix that byte; if it is Windows-1252 or Latin-1: {command}"
+
+
+def way_out(problem: str, where: str) -> str:
+    """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
+    for found, what, code, ending in _WAYS_OUT:
+        if re.search(found, f"{where}: {problem}"):
+            return f"; {what}: {rewrite(where, python(code) if code else 'cat', ending)}"
+    return ""
 
 
 def no_tasks(where: str) -> LibraryError:

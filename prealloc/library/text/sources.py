@@ -21,6 +21,11 @@ Hashed = Callable[[bytes], object]
 
 LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
+DOCUMENT = "value.of.json"
+"""The same of a JSON document."""
+_TABLES = {".csv": ",", ".tsv": "\t"}
+OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
+"""Finds the ending of a name of what is not JSON, and is read as if it were."""
 
 
 class Source(NamedTuple):
@@ -39,8 +44,8 @@ class Source(NamedTuple):
 
     @property
     def is_made(self) -> bool:
-        """Whether it is JSON lines that were made of something else, which has its tasks at other places."""
-        return self.name == LINES
+        """Whether it is JSON that was made of something else, which has its tasks at other places."""
+        return self.name in (LINES, DOCUMENT)
 
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
@@ -56,23 +61,28 @@ class Source(NamedTuple):
 
 def file_source(path: Path, descriptor: int | None = None) -> Source:
     """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
-    table = re.search(rf"\.(csv|tsv)({PACKED_NAME})?\Z", path.name, re.IGNORECASE)
+    other = OTHER.search(path.name)
+    ending = "" if other is None else f".{other[1].lower()}"
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), hashed, progress)
         try:
             text = _unpacked(pieces, str(path))
-            if table is not None:
+            if ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
-                text = lines_of_table(text, "," if table[1].lower() == "csv" else "\t", str(path))
+                text = lines_of_table(text, _TABLES[ending], str(path))
+            elif ending:
+                from prealloc.files.markup import json_of
+
+                text = iter([json_of(text, ending, str(path))])
             yield from text
         finally:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    return Source(path, str(path), path.name if table is None else LINES, read)
+    return Source(path, str(path), LINES if ending in _TABLES else DOCUMENT if ending else path.name, read)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -33,9 +34,10 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     before = csv.field_size_limit(_LONGEST_CELL)
     lines = _lines(pieces)
     try:
-        head = next(lines)
-        if delimiter == "," and ";" in head and "," not in head:  # as where the comma is in numbers
-            delimiter = ";"
+        head = next((line for line in lines if line.strip()), "")
+        marks = re.sub(r'"[^"]*"', "", head)
+        if delimiter == "," not in marks:  # as where the comma is in numbers
+            delimiter = next((mark for mark in ";\t|" if mark in marks), ",")
         rows = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
         names = next(rows, [])
         if len(set(names)) < len(names):

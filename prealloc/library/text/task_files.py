@@ -1,16 +1,17 @@
-"""A folder of one JSON or YAML file per task, as JSON lines. A task without an id has that of its file or folder."""
+"""A folder of one JSON, YAML or TOML file per task, as JSON lines. A task without an id has that of its file."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.files.markup import ENDINGS, json_of
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import Names
@@ -18,11 +19,9 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON
-from prealloc.model.json_value import NoJson, check_json
-from prealloc.model.words import brief
 
-_YAML = (".yaml", ".yml")
-_ENDINGS = (".json", *_YAML)
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
+"""What holds many tasks: JSON files beside it say something of them."""
 
 
 def task_files(folder: Path) -> Source | None:
@@ -31,14 +30,17 @@ def task_files(folder: Path) -> Source | None:
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
     try:
-        named = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS)
-        files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
+        named = (file for file in folder.rglob("*") if file.suffix.lower() in (".json", *ENDINGS, *_DATA))
+        found = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
     except OSError:
         return None  # choosing in it tells
+    files = [file for file in found if file.suffix.lower() not in _DATA]
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
         files = [file for file in files if file.name == names[0]]
+    elif len(files) < len(found):
+        return None
     if not files or not _may_be_task(files[0]):
         return None
 
@@ -51,9 +53,10 @@ def task_files(folder: Path) -> Source | None:
             done += len(content)
             if progress:
                 progress(done, max(done, in_all))
+        _refuse_other_kinds(folder, files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
-        if common.best()[0] is None:
+        if common.best()[0] in (None, *common.late):
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:
@@ -62,10 +65,24 @@ def task_files(folder: Path) -> Source | None:
     return Source(folder, str(folder), LINES, read)
 
 
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
+    """Raises LibraryError where the files have no field in common: then not all of them are tasks."""
+    fields = [set(task) for task in tasks if task]
+    if not fields or set.intersection(*fields):
+        return
+    count = Counter(key for task in tasks for key in task)
+    pairs = zip(tasks, files, strict=True)
+    task, file = min(pairs, key=lambda each: (count[next(iter(each[0]), "")], len(each[0])))
+    away = f"find {shlex.quote(str(folder))} -name {shlex.quote(file.name)} -exec mv {{}} {{}}.aside ';'"
+    hint = f"give the folder with the tasks, or move those of this name away: {away}"
+    problem = f"the files have no field in common, so they are not all tasks: this one has {', '.join(task)[:80]}"
+    raise LibraryError(problem, where=str(file), hint=hint)
+
+
 def _may_be_task(file: Path) -> bool:
     """Whether a file holds an object that is not itself a library."""
-    if file.suffix.lower() in _YAML:
-        return True
+    if (ending := file.suffix.lower()) in ENDINGS:
+        return json_of([read_file(file)], ending, str(file)).startswith(b"{")
     try:
         fields = FIELDS.decode(read_file(file))
     except (LibraryError, *UNREADABLE):
@@ -84,48 +101,15 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 
 def _task(file: Path, content: bytes) -> dict[str, Raw]:
     try:
-        if file.suffix.lower() in _YAML:
-            content = _yaml(file, content)
+        if (ending := file.suffix.lower()) in ENDINGS:
+            content = json_of([content], ending, str(file))
         fields = FIELDS.decode(compact(content))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
-        problem = "the file does not hold an object, and the other files hold one task each"
+        problem = "the file does not hold an object, and in a folder each file is to hold one task"
         away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
-        raise LibraryError(
-            problem, where=str(file), hint=f"give the library's file, or move this one away: {away}"
-        ) from None
+        hint = f"give the library's file, or move this one away: {away}"
+        raise LibraryError(problem, where=str(file), hint=hint) from None
     return fields
-
-
-def _yaml(file: Path, content: bytes) -> bytes:
-    """What a YAML file says, as JSON. Raises StrictJsonError."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise LibraryError(
-            f"YAML needs PyYAML ({error})", where=str(file), hint="pip install 'prealloc[yaml]'"
-        ) from None
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-        """Plain values: a date stays the text that it is, and no key is there twice."""
-
-        yaml_implicit_resolvers: ClassVar = {
-            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            if len(made) < len(node.value):
-                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-            return made
-
-    try:
-        value = yaml.load(content, Loader)
-        check_json(value, "task")
-    except (yaml.YAMLError, NoJson, UnicodeDecodeError, RecursionError) as error:
-        problem = " ".join(brief(error).split())
-        raise StrictJsonError(f"it is not YAML that JSON can hold: {problem}") from None
-    return msgspec.json.encode(value)

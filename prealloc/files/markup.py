@@ -1,0 +1,59 @@
+"""YAML and TOML as JSON."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.words import brief
+
+ENDINGS = (".yaml", ".yml", ".toml")
+
+
+def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
+    """A text as JSON; the documents of a YAML file that has several as a list. Raises LibraryError."""
+    content, name = b"".join(pieces), "TOML" if ending == ".toml" else "YAML"
+    try:
+        value = _toml(content) if name == "TOML" else _yaml(content, where)
+        check_json(value, "task")
+    except (ValueError, NoJson, RecursionError) as error:
+        problem = f"it is not {name} that JSON can hold: {brief(error)}"
+        raise LibraryError(" ".join(problem.split()), where=where, hint="fix the file, or move it away") from None
+    return msgspec.json.encode(value)
+
+
+def _toml(content: bytes) -> Any:
+    return json.loads(json.dumps(tomllib.loads(content.decode("utf-8-sig")), default=str))  # a date is its text
+
+
+def _yaml(content: bytes, where: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise LibraryError(f"YAML needs PyYAML ({error})", where=where, hint="pip install 'prealloc[yaml]'") from None
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
+        """Plain values: a date stays the text that it is, and no key is there twice."""
+
+        yaml_implicit_resolvers: ClassVar = {
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+            if len(made) < len(node.value):
+                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+            return made
+
+    try:
+        found = [value for value in yaml.load_all(content, Loader) if value is not None]
+    except yaml.YAMLError as error:
+        raise ValueError(error) from None
+    return found[0] if len(found) == 1 else found
