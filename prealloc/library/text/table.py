@@ -21,9 +21,9 @@ _HINT = "write the table again with what made it, or as JSON lines"
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """The lines of a text, with their ends as they are."""
+    """The lines of a text, with their ends as they are; a byte that is not UTF-8 as a lone surrogate."""
     left = ""
-    for text in codecs.iterdecode(pieces, "utf-8-sig"):
+    for text in codecs.iterdecode(pieces, "utf-8-sig", "surrogateescape"):
         *lines, left = io.StringIO(left + text, newline="").readlines() or [""]
         yield from lines
     yield left
@@ -34,12 +34,14 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     before = csv.field_size_limit(_LONGEST_CELL)
     lines = _lines(pieces)
     try:
-        head = next((line for line in lines if line.strip()), "")
+        blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
         marks = re.sub(r'"[^"]*"', "", head)
-        if delimiter == "," not in marks:  # as where the comma is in numbers
+        if delimiter == "," and "," not in marks:  # as where the comma is in numbers
             delimiter = next((mark for mark in ";\t|" if mark in marks), ",")
-        rows = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
-        names = next(rows, [])
+        counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
+        rows = csv.reader(counted, delimiter=delimiter, strict=True)
+        names = next(filter(None, rows), [])
+        "".join(names).encode()
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
@@ -50,8 +52,9 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
                 problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
                 raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
             yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
-    except UnicodeDecodeError as error:
-        raise LibraryError(f"the table is not UTF-8: {error}", where=where, hint=not_utf8(where)) from None
+    except UnicodeEncodeError as error:
+        problem = f"the table is not UTF-8: it has the byte 0x{ord(error.object[error.start]) & 0xFF:02x}"
+        raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=not_utf8(where)) from None
     except csv.Error as error:
         rows_said = f"csv.DictReader(sys.stdin, delimiter=chr({ord(delimiter)}), quoting=csv.QUOTE_NONE)"
         command = python(f"import csv, json, sys; [print(json.dumps(row)) for row in {rows_said}]")
