@@ -15,6 +15,8 @@ from prealloc.model.words import brief
 
 ENDINGS = (".yaml", ".yml", ".toml")
 
+_MOST = 64 << 20
+
 
 def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
     """A text as JSON; the documents of a YAML file that has several as a list. Raises LibraryError."""
@@ -56,4 +58,15 @@ def _yaml(content: bytes, where: str) -> Any:
         found = [value for value in yaml.load_all(content, Loader) if value is not None]
     except yaml.YAMLError as error:
         raise ValueError(error) from None
+    if _size(found, {}) > max(_MOST, 16 * len(content)):
+        raise ValueError("its anchors make far more of it than it is")
     return found[0] if len(found) == 1 else found
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """About how long a value is as JSON, where what an alias names is written again."""
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        text = len(value) if isinstance(value, str) else 1
+        known[id(value)] = text + sum(_size(part, known) for part in parts)
+    return known[id(value)]

@@ -101,7 +101,10 @@ def test_what_may_be_given_as_a_field_is_told(tmp_path: Path) -> None:
 
 
 def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
-    """Law: a list, an object with one, several documents, packed or not: one plan, however the tasks are written."""
+    """Law: a list, an object with one, several documents, packed or not: one plan, however the tasks are written.
+
+    What is no such text is refused, also 300 bytes that would be 30 GB.
+    """
     import yaml
 
     wanted = essence(planned(lines(tmp_path / "t.jsonl", TASKS), keep=["meta", "n"]))
@@ -125,7 +128,13 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
             assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
     (tmp_path / "bad.yaml").write_text("a: [")
     (tmp_path / "bad.toml").write_text("a = nan")
-    for name, problem in (("bad.yaml", "not YAML that JSON can hold"), ("bad.toml", "a: nan is not a JSON number")):
+    powers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [x]\n{powers}")
+    for name, problem in (
+        ("bad.yaml", "not YAML that JSON can hold"),
+        ("bomb.yaml", "its anchors make far more of it"),
+        ("bad.toml", "a: nan is not a JSON number"),
+    ):
         with pytest.raises(LibraryError, match=problem):
             planned(tmp_path / name)
 
