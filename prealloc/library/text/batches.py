@@ -222,10 +222,13 @@ class _Cutter:
                 window.drop(at)
                 at = 0
         end = window.dropped + at + 1
-        if not found and window.byte(window.skip_space(at + 1)) == b"{":  # objects of several lines each
-            yield from self._lines()
-            return
         if not found:
+            more = window.byte(behind := window.skip_space(at + 1))
+            if more == b"{":  # objects of several lines each
+                yield from self._lines()
+                return
+            if more == b",":
+                raise Damage("expected a value, found ,", behind)
             yield from self._untitled(values)
         self._refuse_more(end - window.dropped)
 

@@ -42,14 +42,19 @@ _PLAIN = (
     r'|,(?=(?:\s|(?://|#)[^\n]*|/\*.*?\*/)*[]}])"; put = lambda found: found[1] or found[2] and "null" or ""; '
     r"print(re.sub(plain, put, sys.stdin.read(), flags=re.S))"
 )
-_LITERAL = "import ast, json, sys; [print(json.dumps(ast.literal_eval(each.value))) for each in %s.body]"
+_LITERAL = (
+    "import ast, json, sys; found = ast.parse(sys.stdin.read()).body; "
+    "[print(json.dumps(ast.literal_eval(each.value))) for each in found]"
+)
 _EACH = "import json, sys; [print(%s) for line in sys.stdin]"
 _WAYS_OUT = (
-    (r"key or }, found \w", "if it is JSON5", "", ".yaml"),
-    (r"number$|found '?[/#+]|h '(//|/\*|#)|(key|\"), found '?}|value, found \]", "as plain JSON", _PLAIN, ""),
-    (r"found \W*['TFN]\W?$|h .\w+ = [\[{]", "if it is Python", _LITERAL % "ast.parse(sys.stdin.read())", ".json"),
-    (r"value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
-    (r"\.txt\W.*begins with", "if a line is a task", _EACH % "json.dumps({'text': line.rstrip()})", ".jsonl"),
+    (r"expected (a key or }|\"), found '?\w", "if it is JSON5", "", ".yaml"),
+    (r"is not a JSON number", "as plain JSON", _PLAIN, ""),  # NaN
+    (r"found '?[/#+]|begins with '(//|/\*|#)", "as plain JSON", _PLAIN, ""),  # comments, and +1
+    (r"expected (a key|\"), found '?}|expected a value, found ]", "as plain JSON", _PLAIN, ""),  # commas at the end
+    (r"found (\"'\"|'|[TFN])$|begins with .\w+ = [\[{]", "if it is Python", _LITERAL, ".json"),
+    (r"expected a value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
+    (r"\.txt\b.* begins with", "if a line is a task", _EACH % "json.dumps({'text': line.rstrip()})", ".jsonl"),
 )
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
