@@ -87,6 +87,7 @@ class SharedTaskPool(PackedLibrary):
             yield self._memory[start : start + length]
 
     def close(self) -> None:
+        """Lets go of the file. Tasks that were given stay as they are."""
         if not self._memory.closed:
             self.columns.views.close()
             self._memory.close()
