@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import json
 import lzma
 import os
@@ -27,7 +28,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.text import batches
+from prealloc.library.text import batches, table
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
@@ -128,15 +129,39 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
             assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
     (tmp_path / "bad.yaml").write_text("a: [")
     (tmp_path / "bad.toml").write_text("a = nan")
+    (tmp_path / "deep.toml").write_text(f"[[tasks]]\n{'a.' * 20_000}a = 1")
+    (tmp_path / "key.toml").write_text(f"[{'a . ' * 20_000}a]")
+    (tmp_path / "latin.toml").write_bytes(b'[[tasks]]\nid = "\xe9"')
+    (tmp_path / "base60.yaml").write_text(f"- {{id: a, n: 1{':59' * 2_000}}}")
+    (tmp_path / "nested.yaml").write_text("[" * 2_000)
+    (tmp_path / "tag.yaml").write_text("- id: a\n  solved: !!bool perhaps")
+    (tmp_path / "twice.yaml").write_text("- &a {id: a, n: 1}\n- {<<: *a, id: b, id: c}")
+    keys, uses = ", ".join(f"k{n}: 1" for n in range(3_000)), ", ".join(["{<<: *a}"] * 500)
+    (tmp_path / "merged.yaml").write_text(f"a: &a {{{keys}}}\nb: [{uses}]")
     powers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [x]\n{powers}")
     for name, problem in (
         ("bad.yaml", "not YAML that JSON can hold"),
         ("bomb.yaml", "its anchors make far more of it"),
         ("bad.toml", "a: nan is not a JSON number"),
+        ("deep.toml", "nested too deeply"),
+        ("key.toml", "nested too deeply"),
+        ("latin.toml", "not UTF-8: line 2 has the byte 0xe9"),
+        ("base60.yaml", "an integer past 64 bits; make it a string, line 1, column 14"),
+        ("nested.yaml", "nested too deeply"),
+        ("tag.yaml", "not what its tag 'bool' says, line 2"),
+        ("twice.yaml", "a key is there twice, line 2"),
+        ("merged.yaml", "its anchors make far more of it"),
     ):
         with pytest.raises(LibraryError, match=problem):
             planned(tmp_path / name)
+
+
+def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
+    """Law: what a task says itself comes before what it merges; several documents of lists are one list."""
+    (tmp_path / "t.yaml").write_text("- &a {id: a, n: 1, m: 1}\n- &b {<<: *a, id: b, n: 2}\n---\n- {id: c, n: 3}\n")
+    library = read_library(tmp_path / "t.yaml", keep=("n", "m"))
+    assert [library.task(n).extra for n in range(3)] == [{"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 3}]
 
 
 def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
@@ -676,6 +701,23 @@ def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
     path.write_bytes(b'id,a\r\nx,"1,""2""\r\n3"\r\n\r\ny,' + b"z" * 300_000 + b"\r\n")
     library = read_library(path, keep=("a",))
     assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
+
+
+def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the work for a table grows with its length, however long a cell is; line breaks are kept between pieces."""
+    searched = 0
+
+    class Counted(io.StringIO):
+        def __init__(self, text: str, newline: str) -> None:
+            nonlocal searched
+            searched += len(text)
+            super().__init__(text, newline)
+
+    monkeypatch.setattr(io, "StringIO", Counted)
+    pieces = [b"id,c\r", b'\na,"', *[b"x" * 100] * 500, b"\r", b'\n"', b"\r\nb,y"]
+    rows = [json.loads(row) for row in table.lines_of_table(iter(pieces), ",", "t.csv")]
+    assert rows == [{"id": "a", "c": "x" * 50_000 + "\r\n"}, {"id": "b", "c": "y"}]
+    assert searched < 200_000
 
 
 def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
