@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import sys
 from collections import deque
@@ -74,7 +75,8 @@ def _refusals(path: Path) -> Iterator[None]:
         if path.is_symlink():
             problem = f"this link leads to {os.readlink(path)}, which is not there"
         elif "*" in path.name:
-            hint = f"a library is one file: cat {path} > tasks.jsonl, if they hold a task a line"
+            given = "*".join(part and shlex.quote(part) for part in str(path).split("*"))
+            hint = f"a library is one file: cat {given} > tasks.jsonl, if they hold a task a line"
         raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         denied = isinstance(error.__cause__, PermissionError)

@@ -32,6 +32,7 @@ from prealloc.library.text import batches, table
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
+from prealloc.model.words import quoted
 from prealloc.report.page import wrapped
 from prealloc.worker.guard import library_files
 
@@ -742,6 +743,68 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
             read_library(tmp_path / "files")
         assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
         (tmp_path / "files" / name).unlink()
+
+
+def test_no_folder_below_a_folder_of_tasks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a folder that cannot be read is told; hidden ones do not count; names may be any bytes."""
+    deep = tmp_path.joinpath(*["d"] * 1_200)
+    for number in range(0, 1_201, 100):
+        tmp_path.joinpath(*["d"] * number).mkdir(exist_ok=True, parents=True)
+    (deep / "deep.json").write_text('{"q": 1}')
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "hidden.json").write_text('{"q": 1}')
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.json")).write_text('{"q": 1}')
+    assert read_library(tmp_path).ids == ["deep", r"\xff"]
+    scandir = os.scandir
+
+    def denied(path: Path) -> Any:
+        if path.name == "d":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(LibraryError, match="the folder cannot be read: Permission denied") as caught:
+        read_library(tmp_path)
+    assert caught.value.where == str(tmp_path / "d")
+
+
+def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: whatever a name holds, a shell gets it as one word that is no option, and `find` as no pattern."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "-x.json",
+        "$(touch ran).json",
+        "`touch ran`.json",
+        "a'b\"c;touch ran.json",
+        "z\\*[a].json",
+        "n\n\x1bé.json",
+    ):
+        echo = subprocess.run(["bash", "-c", f"printf %s {quoted(name)}"], check=True, capture_output=True, text=True)
+        assert echo.stdout.removeprefix("./") == name
+        assert quoted(name).isprintable()
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        for file, text in (
+            ("a.json", '{"q": 1, "n": 1}'),
+            ("b.json", '{"q": 2}'),
+            (name, '{"x": 1}'),
+            ("za.json", '{"q": 3}'),
+        ):
+            (folder / file).write_text(text)
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            read_library(folder)
+        subprocess.run(
+            ["bash", "-c", str(caught.value.hint).rpartition("move those of this name away: ")[2]], check=True
+        )
+        assert read_library(folder).ids == ["a", "b", "za"]
+    for path in ("https://x.org/$(touch ran)?a=1&b", "$(touch ran)*.json"):
+        with pytest.raises(LibraryError) as caught:
+            read_library(path)
+        command = re.sub(r".*?: (curl -LO|cat) ", "echo ", str(caught.value.hint)).partition(" > ")[0]
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> None:
