@@ -605,6 +605,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "HTML"),
         (b"a.json".ljust(257, b"\0") + b"ustar", "a tar archive"),
+        (gzip.compress(gzip.compress(b"{}")), "packed twice"),
     ],
 )
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.jsonl"])
@@ -766,6 +767,17 @@ def test_no_folder_below_a_folder_of_tasks_is_left_out(tmp_path: Path, monkeypat
     with pytest.raises(LibraryError, match="the folder cannot be read: Permission denied") as caught:
         read_library(tmp_path)
     assert caught.value.where == str(tmp_path / "d")
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # pytest would go down by recursion
+
+
+def test_names_of_fields_are_told_on_one_line(tmp_path: Path) -> None:
+    """Law: whatever a field is called, the refusal that lists it stays short, and shows what does not print."""
+    lines(tmp_path / "t.jsonl", [{"a\n\x1b[31m": 1, "b" * 10_000: 2}])
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        read_library(tmp_path / "t.jsonl")
+    assert r"'a\n\x1b[31m', bbb" in caught.value.problem
+    assert len(caught.value.problem) < 200
+    assert caught.value.problem.isprintable()
 
 
 def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(

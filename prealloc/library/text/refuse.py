@@ -92,6 +92,8 @@ def refuse_binary(head: bytes, where: str) -> None:
             command = rewrite(where, python(hint), ".parquet") if hint.startswith("import") else ""
             hint = f"write it as Parquet: {command}" if command else hint.replace("FILE", file)
             raise LibraryError(f"this is {kind}", where=where, hint=f"prealloc reads {_READ}; {hint}")
+    if inner := packing(head[:4]):
+        raise LibraryError("it is packed twice", where=where, hint=f"unpack it once: {rewrite(where, f'{inner} -dc')}")
     problem = encoding_problem(head[:4])
     if problem and not head.startswith(codecs.BOM_UTF8):
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"

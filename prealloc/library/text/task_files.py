@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 from collections import Counter
@@ -46,14 +45,14 @@ def task_files(folder: Path) -> Source | None:
         return None
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
-        tasks, done, in_all = [], 0, sum(map(_bytes, files))
-        for file in files:
+        tasks, done = [], 0
+        for count, file in enumerate(files, 1):
             content = read_file(file)
             hashed(f"{file.relative_to(folder)}\0{len(content)}\0".encode(errors="surrogateescape") + content)
             tasks.append(_task(file, content))
             done += len(content)
             if progress:
-                progress(done, max(done, in_all))
+                progress(done, done * len(files) // count)  # about as many bytes in the others
         _refuse_other_kinds(folder, files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
@@ -90,13 +89,6 @@ def _may_be_task(file: Path) -> bool:
     except UNREADABLE:
         return False
     return bool(fields) and bytes(fields.get("tasks", b""))[:1] != b"["
-
-
-def _bytes(file: Path) -> int:
-    """As far as it is known: reading the file tells why not."""
-    with contextlib.suppress(OSError):
-        return file.stat().st_size
-    return 0
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
