@@ -19,6 +19,7 @@ FINAL = {"ok", "failed", "timeout", "crashed", "out_of_memory"}
 SPEC_DEFAULTS: dict[str, Any] = {
     "shards": 1, "num_instances": 20, "per_type": False, "quotas": {}, "stratify": False, "whole": False, "types": [],
     "strategy": "disjoint", "repeats": 1, "seed": 0, "keep": [], "settings": {},
+    "lanes": [], "factors": {}, "exclude": [], "num_instances_per_cell": None,
 }  # fmt: skip
 """A spec that leaves one of these away says the same."""
 
