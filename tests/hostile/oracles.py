@@ -143,8 +143,13 @@ def library(text: str, *, lines: bool) -> list[tuple[str, str, str]]:
     if lines:
         tasks = list(_stream(text))
     else:
-        document = json.loads(text)
-        tasks = document["tasks"] if isinstance(document, dict) else document
+        tasks = json.loads(text)
+        if isinstance(tasks, dict) and "tasks" not in tasks:  # its only list of objects
+            (tasks,) = (
+                each for each in tasks.values() if isinstance(each, list) and each and isinstance(each[0], dict)
+            )
+        elif isinstance(tasks, dict):
+            tasks = tasks["tasks"]
     return [
         (
             task.get("id", task.get("instance_id")),
