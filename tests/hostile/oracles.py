@@ -150,13 +150,12 @@ def library(text: str, *, lines: bool) -> list[tuple[str, str, str]]:
             )
         elif isinstance(tasks, dict):
             tasks = tasks["tasks"]
+    types = [task.get("task_type", task.get("type")) for task in tasks]
+    if not any(types):  # then all are of one
+        types = ["task"] * len(tasks)
     return [
-        (
-            task.get("id", task.get("instance_id")),
-            task.get("task_type", task.get("type")),
-            json.dumps(task.get("workflow"), sort_keys=True),
-        )
-        for task in tasks
+        (task.get("id", task.get("instance_id")), type, json.dumps(task.get("workflow"), sort_keys=True))
+        for task, type in zip(tasks, types, strict=True)
     ]
 
 
