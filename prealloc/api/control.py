@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import socket
 import stat
 from pathlib import Path
@@ -20,6 +19,7 @@ from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import UNREADABLE
 from prealloc.model.keywords import ChangeOptions
 from prealloc.model.steer import Change, Course
+from prealloc.model.words import quoted
 from prealloc.store.run_folder import OpenRun
 
 PATIENCE_S = 30.0
@@ -86,4 +86,4 @@ def _connected(paths: RunPaths) -> socket.socket:
 
 
 def _how(paths: RunPaths) -> str:
-    return f"give the options to `prealloc resume {shlex.quote(str(paths.root))}`"
+    return f"give the options to `prealloc resume {quoted(paths.root)}`"

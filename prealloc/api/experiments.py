@@ -17,6 +17,7 @@ from prealloc.model.answers import CellProgress, ExperimentRun, ExperimentStatus
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices
+from prealloc.model.words import quoted
 from prealloc.store.claims import Held
 from prealloc.store.experiment import Entry, OpenExperiment, View, counting
 from prealloc.store.fold import by_row, tries_of
@@ -34,10 +35,10 @@ def is_experiment(folder: str | Path) -> bool:
 def go_on(experiment: str | Path) -> str:
     """The command that runs what is missing in an experiment."""
     opened = OpenExperiment(Path(experiment))
-    config, folder = opened.config(), shlex.quote(str(experiment))
+    config, folder = opened.config(), quoted(experiment)
     if config is None:
         return f"prealloc run PLAN --experiment {folder}"
-    return f"prealloc run --config {shlex.quote(config)} --experiment {folder}"
+    return f"prealloc run --config {quoted(config)} --experiment {folder}"
 
 
 def _rest(experiment: str | Path, view: View) -> str:
@@ -48,7 +49,7 @@ def _rest(experiment: str | Path, view: View) -> str:
         return go_on(experiment)
     # The config that was given last does not want all of it: the run that planned it does.
     runs = Counter(entries[-1].run_name for entries in missing if entries[-1].run_name != latest)
-    return f"prealloc resume {shlex.quote(str(ExperimentPaths(Path(experiment)).runs / max(runs)))}"
+    return f"prealloc resume {quoted(ExperimentPaths(Path(experiment)).runs / max(runs))}"
 
 
 def experiment_outcomes(experiment: str | Path, keys: Set[str], prices: Prices | None = None) -> Iterator[UnitOutcome]:
@@ -81,7 +82,7 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
     view = View(OpenExperiment(Path(experiment)))
     found = [entries for entries in view.units.values() if any(entry.unit == wanted for entry in entries)]
     if not found:
-        hint = f"`prealloc results {shlex.quote(str(experiment))} --units` lists them"
+        hint = f"`prealloc results {quoted(experiment)} --units` lists them"
         raise OptionsError([Mistake("UNIT", f"{unit} is in no plan of {experiment}", hint)])
     entries, *others = found
     if others:

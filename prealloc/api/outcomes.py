@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -16,6 +15,7 @@ from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, read_prices
 from prealloc.model.questions import ResultsOptions
+from prealloc.model.words import quoted
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.keys import KEYS
 from prealloc.store.results import Results, tabulate
@@ -74,7 +74,7 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     if wanted not in state.units:
         shards = list(opened.manifests)
         known = wanted.shard in opened.manifests
-        hint = f"`prealloc show {shlex.quote(str(run))} {wanted.shard}` lists its tasks"
+        hint = f"`prealloc show {quoted(run)} {wanted.shard}` lists its tasks"
         hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
         raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
     type = next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted)

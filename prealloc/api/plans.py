@@ -141,7 +141,8 @@ def plan(
         spec = replace(spec, num_instances=max(1, math.floor(tasks_there * share + 0.5)))
     for scanned in sources.libraries.values():
         if scanned.counts.without_workflow and generator is None:
-            count = f"{scanned.counts.without_workflow} of {scanned.info.tasks} tasks have no workflow"
+            lacking, of = scanned.counts.without_workflow, scanned.info.tasks
+            count = "no task has a workflow" if lacking == of else f"{lacking} of {of} tasks have no workflow"
             if require_workflow:
                 hint = "add the workflows, or plan without ‹require_workflow›"
                 raise LibraryError(count, where=scanned.info.path, hint=hint)

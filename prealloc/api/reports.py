@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from prealloc.model.json_value import canonical
 from prealloc.model.keywords import ReportKeywords
 from prealloc.model.policy import RunPolicy
 from prealloc.model.questions import CompareOptions, ReportOptions, ResultsOptions
+from prealloc.model.words import quoted
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Member, compare_members
@@ -66,7 +66,7 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
     return RunReport(
         asked=asked,
         title=asked.title or ", ".join(readable_name(str(run)) for run in runs),
-        command=shlex.quote(readable_name(str(runs[0]))) if len(runs) == 1 else "RUN",
+        command=quoted(runs[0]) if len(runs) == 1 else "RUN",
         sources=sources,
         as_of=max(ends, default=None),
         total=aggregate(told)[0],

@@ -6,7 +6,7 @@ import copy
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,15 @@ def _as_typed(error: PreallocError) -> PreallocError:
     told.hint = in_flags(error.hint) if error.hint is not None else None
     way = next((way for way in ("content", "position") if f"‹id_from› {way}" in (error.hint or "")), None)
     if way is not None and not any(word.startswith("--id-f") for word in sys.argv):
-        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', way])}"
+        told.hint = f"{told.hint}, such as: {command_again(['--id-from', way])}"
     return told
+
+
+def command_again(more: Sequence[str]) -> str:
+    """The command line as it was given, with more options. None may stand behind a `--`."""
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    return shlex.join(["prealloc", *given[:end], *more, *given[end:]])
 
 
 def describe(error: PreallocError) -> dict[str, Any]:

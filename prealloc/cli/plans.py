@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,7 @@ from prealloc.cli.options import (
     takes,
     without_empty,
 )
-from prealloc.cli.output import Stop, print_json, print_note, print_warning
+from prealloc.cli.output import Stop, command_again, print_json, print_note, print_warning
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake
 from prealloc.files.paths import plan_of
@@ -32,6 +31,7 @@ from prealloc.model.fields import Fields
 from prealloc.model.options import options_of
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy
+from prealloc.model.words import quoted
 
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
@@ -358,14 +358,14 @@ def _again(bare: BareTasks, out: Path | None, *, force: bool) -> str:
     if not bare.fields:
         return ""
     more = ["--keep", bare.keep, *(["--force"] if out is not None and not force else [])]
-    return shlex.join(["prealloc", *sys.argv[1:], *more])
+    return command_again(more)
 
 
 def _run_command(plan: Path, run: Mapping[str, Any]) -> str:
     """What runs the plan, with the worker that the config names: a plan does not keep what names code."""
     named = {"worker": run.get("worker", "module:function"), "engine": run.get("engine"), "cleanup": run.get("cleanup")}
     options = [word for name, each in named.items() if each is not None for word in (f"--{name}", each)]
-    return shlex.join(["prealloc", "run", str(plan), *options, "--out", "run/"])
+    return f"prealloc run {quoted(plan)} {shlex.join([*options, '--out', 'run/'])}"
 
 
 def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

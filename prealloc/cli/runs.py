@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watchin
 from prealloc.model.options import options_of
 from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, EngineOptions, RunPolicy, WorkerOptions
+from prealloc.model.words import quoted
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
@@ -222,7 +222,7 @@ def _follow(work: Callable[[Observer], RunEnded], quiet: bool, json: bool) -> No
             raise
         raise Stop(summary[0].exit_code) from None
     except CannotGoOn as error:
-        go_on = f"prealloc resume {shlex.quote(run)}"
+        go_on = f"prealloc resume {quoted(run)}"
         if run and "`prealloc resume`" in (error.hint or ""):
             error.hint = str(error.hint).replace("`prealloc resume`", f"`{go_on}`")
         elif "resume" not in (error.hint or "") and RunPaths(Path(run)).run_file.exists():

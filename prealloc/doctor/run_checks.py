@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from prealloc.files.lock import live_owner, read_owner
 from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.words import listed, size
+from prealloc.model.words import listed, quoted, size
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
@@ -171,7 +170,7 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
 
 
 def _repair(paths: RunPaths) -> str:
-    return f"prealloc doctor {shlex.quote(readable_name(str(paths.root)))} --repair"
+    return f"prealloc doctor {quoted(paths.root)} --repair"
 
 
 def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding:
@@ -194,7 +193,7 @@ def _check_lanes(opened: OpenRun, state: RunState) -> list[Finding]:
     left: Counter[str] = Counter()
     for shard, units in of_shards.items():
         left.update(dict.fromkeys(opened.manifests[shard].served_by, units))
-    resume = f"prealloc resume {shlex.quote(readable_name(str(opened.paths.root)))}"
+    resume = f"prealloc resume {quoted(opened.paths.root)}"
     return [
         problem(
             "lanes",

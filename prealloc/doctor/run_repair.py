@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from prealloc.doctor.run_checks import strays_of
 from prealloc.errors import RunFolderError
 from prealloc.files.lock import RunLock
 from prealloc.model.plan import Unit
+from prealloc.model.words import quoted
 from prealloc.store.fold import UnitState, fold
 from prealloc.store.health import Damage, examine
 from prealloc.store.repair import repair
@@ -40,7 +40,7 @@ def repair_run(root: Path) -> Repaired:
     return Repaired(
         moved=tuple(moved),
         again=tuple(map(str, again)),
-        resume=f"prealloc resume {shlex.quote(str(root))}",
+        resume=f"prealloc resume {quoted(root)}",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -40,6 +39,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
+from prealloc.model.words import quoted
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
@@ -266,7 +266,7 @@ def resume_command(run: OpenRun, state: RunState, elsewhere: Set[Unit] = frozens
     if all(unit.status is Status.OK for unit in mine):
         return None
     some_open = any(unit.open for unit in mine)
-    return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
+    return f"prealloc resume {quoted(run.paths.root)}" + ("" if some_open else " --failed")
 
 
 def units_left(

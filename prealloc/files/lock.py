@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from prealloc.files.atomic import writing
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable, open_regular, read_regular
 from prealloc.model.document import UNREADABLE
+from prealloc.model.words import quoted
 from prealloc.processes.forks import forks
 
 try:
@@ -77,7 +77,7 @@ class RunLock:
     def _refusal(self) -> RunFolderError:
         owner = read_owner(self._path)
         who = f"process {owner.pid} on {owner.host}" if owner else "another process"
-        status = f"prealloc status {shlex.quote(str(self._path.parent))}"
+        status = f"prealloc status {quoted(self._path.parent)}"
         return RunFolderError(
             f"{who} is running it",
             where=str(self._path.parent),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -16,51 +17,46 @@ from prealloc.model.words import brief
 ENDINGS = (".yaml", ".yml", ".toml")
 
 _MOST = 64 << 20
+_DEEP_KEY = re.compile(r"""(?m)^[ \t[]*(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}""")
+# tomllib takes memory by the square of the parts of a key.
 
 
 def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
-    """A text as JSON; the documents of a YAML file that has several as a list. Raises LibraryError."""
-    content, name = b"".join(pieces), "TOML" if ending == ".toml" else "YAML"
+    """A text as JSON; several documents in a YAML file as one list. Raises LibraryError."""
+    name = "TOML" if ending == ".toml" else "YAML"
     try:
-        value = _toml(content) if name == "TOML" else _yaml(content, where)
+        text = b"".join(pieces).decode("utf-8-sig")
+        value = _toml(text) if name == "TOML" else _yaml(text, where)
         check_json(value, "task")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = f"it is not UTF-8: line {line} has the byte 0x{error.object[error.start]:02x}"
+        raise LibraryError(problem, where=where, hint="save the file as UTF-8") from None
     except (ValueError, NoJson, RecursionError) as error:
-        problem = f"it is not {name} that JSON can hold: {brief(error)}"
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else brief(error)
+        problem = f"it is not {name} that JSON can hold: {said.partition('; use sys.')[0]}"
         raise LibraryError(" ".join(problem.split()), where=where, hint="fix the file, or move it away") from None
     return msgspec.json.encode(value)
 
 
-def _toml(content: bytes) -> Any:
-    return json.loads(json.dumps(tomllib.loads(content.decode("utf-8-sig")), default=str))  # a date is its text
+def _toml(text: str) -> Any:
+    if _DEEP_KEY.search(text):
+        raise RecursionError
+    return json.loads(json.dumps(tomllib.loads(text), default=str))  # a date is its text
 
 
-def _yaml(content: bytes, where: str) -> Any:
+def _yaml(text: str, where: str) -> Any:
     try:
-        import yaml
+        from prealloc.files import plain_yaml
     except ImportError as error:
         raise LibraryError(f"YAML needs PyYAML ({error})", where=where, hint="pip install 'prealloc[yaml]'") from None
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-        """Plain values: a date stays the text that it is, and no key is there twice."""
-
-        yaml_implicit_resolvers: ClassVar = {
-            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            if len(made) < len(node.value):
-                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-            return made
-
-    try:
-        found = [value for value in yaml.load_all(content, Loader) if value is not None]
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None
-    if _size(found, {}) > max(_MOST, 16 * len(content)):
-        raise ValueError("its anchors make far more of it than it is")
-    return found[0] if len(found) == 1 else found
+    values = plain_yaml.documents(text)
+    if _size(values, {}) > max(_MOST, 16 * len(text)):
+        raise ValueError(plain_yaml.TOO_MUCH)
+    if all(isinstance(value, list) for value in values):
+        return [task for tasks in values for task in tasks]
+    return values[0] if len(values) == 1 else values
 
 
 def _size(value: Any, known: dict[int, int]) -> int:

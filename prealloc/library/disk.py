@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import sys
 from collections import deque
@@ -18,6 +19,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
+from prealloc.model.words import quoted
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
@@ -73,14 +75,17 @@ def _refusals(path: Path) -> Iterator[None]:
         if path.is_symlink():
             problem = f"this link leads to {os.readlink(path)}, which is not there"
         elif "*" in path.name:
-            hint = f"a library is one file: cat {path} > tasks.jsonl, if they hold a task a line"
+            given = "*".join(part and shlex.quote(part) for part in str(path).split("*"))
+            hint = f"a library is one file: cat {given} > tasks.jsonl, if they hold a task a line"
         raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         denied = isinstance(error.__cause__, PermissionError)
         problem = "no permission to read it" if denied else str(error)
-        hint = f"chmod u+r {path}, or run as its owner" if denied else "give a regular file that nothing writes to"
+        hint = (
+            f"chmod u+r {quoted(path)}, or run as its owner" if denied else "give a regular file that nothing writes to"
+        )
         if str(error).endswith("FIFO"):
-            hint = f"give - as the library, and the text on standard input: cat {path} | prealloc plan -"
+            hint = f"give - as the library, and the text on standard input: cat {quoted(path)} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from pathlib import Path
 
 from prealloc.errors import LibraryError
+from prealloc.files.regular import files_below
 from prealloc.library.formats import FORMATS, PARTS, ending_of
 from prealloc.library.text.refuse import python
 from prealloc.library.text.sources import OTHER
+from prealloc.model.words import quoted
 
 _JSON = ending_of(format for format in FORMATS if format.packs)
 _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
@@ -87,7 +88,7 @@ def _joined(folder: Path) -> str:
     for ending, read in ((".parquet", "parquet.read_table(f, partitioning=None)"), (".arrow", _STREAM), (".jsonl", "")):
         if len(list(folder.rglob(f"*{ending}"))) > (ending != ".arrow"):
             command = python(f"{files}.rglob('*{ending}'); files = sorted(files); {write % read}")
-            lines = f"find {shlex.quote(str(folder))} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
+            lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
             return f"give one of its files, or make one of all: {command if read else lines}"
     files = ", ".join(map(str, _libraries(folder)[:10]))
     return f"give one of its files: {files}" if files else _NONE
@@ -95,8 +96,7 @@ def _joined(folder: Path) -> str:
 
 def _libraries(folder: Path) -> list[Path]:
     """The files in a folder and in those below that are called as libraries are."""
-    named = (file for file in folder.rglob("*") if _stem(file.name) or OTHER.search(file.name))
-    return sorted(file for file in named if "/." not in f"/{file.relative_to(folder).as_posix()}" and file.is_file())
+    return [file for file in files_below(folder) if _stem(file.name) or OTHER.search(file.name)]
 
 
 def _offer(folder: Path, names: list[str]) -> str:

@@ -27,7 +27,7 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
 from prealloc.model.task_hash import stable_hashes
-from prealloc.model.words import shown
+from prealloc.model.words import cut, shown
 
 Task = Mapping[str, Raw]
 """The texts of a task's fields, at least of those that any column looks into."""
@@ -307,7 +307,8 @@ class Names:
         if flow:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
             hints.append(did_you_mean(flow, paths))
-        there = ", ".join(paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
+        names = [cut(path if path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
+        there = ", ".join([*names, "..."] if len(paths) > _SHOWN else names)
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
         return LibraryError(problem, where=self._where, hint="; ".join(hints))
 

@@ -23,6 +23,7 @@ from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.sources import STDIN, Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
+from prealloc.model.words import quoted
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
@@ -119,13 +120,15 @@ def _refuse_address(path: str) -> None:
     found = re.match(r"(hf|https?|s3|gs)://?((?:datasets/)?([^/]*/[^/]*)/?(.*))", path)
     if found is None:
         return
-    path = f"{found[1]}://{found[2]}"  # a Path has made one of two slashes
+    scheme, *parts = ["" if part is None else part and shlex.quote(part) for part in found.groups()]
+    path = f"{scheme}://{found[2]}"  # a Path has made one of two slashes
+    word = shlex.quote(path)
     commands = {
-        "hf": " ".join(filter(None, ["hf download", found[3], found[4], "--repo-type dataset --local-dir ."])),
-        "s3": f"aws s3 cp {path} .",
-        "gs": f"gcloud storage cp {path} .",
+        "hf": " ".join(filter(None, ["hf download", *parts[1:], "--repo-type dataset --local-dir ."])),
+        "s3": f"aws s3 cp {word} .",
+        "gs": f"gcloud storage cp {word} .",
     }
-    hint = f"fetch it, and give the file: {commands.get(found[1], f'curl -LO {path}')}"
+    hint = f"fetch it, and give the file: {commands.get(scheme, f'curl -LO {word}')}"
     raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
@@ -154,6 +157,6 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
         from prealloc.library.packed.indexing import moved_aside
 
         aside = filter(None, map(moved_aside, index_places(file)))
-        repair = " && ".join([*aside, shlex.join(["prealloc", "library", "index", str(file)])])
+        repair = " && ".join([*aside, f"prealloc library index {quoted(file)}"])
         notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
         return None

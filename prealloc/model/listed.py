@@ -61,7 +61,8 @@ def _read(where: str, given: IdList, found: list[Mistake]) -> Iterable[str]:
     try:
         text = Path(given).expanduser().read_text("utf-8-sig")
     except (OSError, ValueError) as error:
-        found.append(Mistake(f"{where} {given}", f"it cannot be read: {error}", hint))
+        said = error.strerror if isinstance(error, OSError) else error
+        found.append(Mistake(f"{where} {given}", f"it cannot be read: {said}", hint))
         return ()
     if not text.lstrip().startswith("["):
         return [line.strip() for line in text.splitlines() if line.strip()]

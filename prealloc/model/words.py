@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +27,15 @@ def brief(problem: object) -> str:
     """What a parser says, cut in its middle: it may repeat a field name of a megabyte."""
     text = str(problem)
     return text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
+
+
+def quoted(path: object) -> str:
+    """A path as one word of a shell command: nothing in it is run, and it is not taken for an option."""
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)
+    return f"$'{''.join(plain)}'"  # else a terminal, which is shown escapes, shows another name
 
 
 def listed(items: Iterable[str], most: int = 10, sep: str = ", ") -> str:

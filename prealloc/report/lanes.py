@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
 from prealloc.model.events import HostState, LaneHalted
 from prealloc.model.lane import Lane
+from prealloc.model.words import quoted
 from prealloc.report import human
 from prealloc.report.progress import LaneProgress, RunProgress
 from prealloc.report.visible import visible
@@ -27,7 +27,7 @@ def _what_to_do(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] 
     """`lanes` are those of the run, if they are known: one that took over may have halted since."""
     if halted.goes_on and (lanes is None or _is_served(halted.lane, lanes)):
         return f"other lanes take its tasks; {halted.hint}"
-    return f"{halted.hint}, then prealloc resume {shlex.quote(run)}"
+    return f"{halted.hint}, then prealloc resume {quoted(run)}"
 
 
 def _is_served(name: str, lanes: Mapping[str, LaneProgress]) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-
 from rich.text import Text
 
 from prealloc.model.answers import RunStatus
 from prealloc.model.outcome import Status
 from prealloc.model.steer import Course
-from prealloc.model.words import listed
+from prealloc.model.words import listed, quoted
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
 from prealloc.report.lanes import waits, why_halted
@@ -35,7 +33,7 @@ def render_course(course: Course, run: str) -> Page:
         ("shards", f"{course.running} running{waiting}"),
     ]
     if course.paused:
-        go_on = f"no further task starts; to go on: prealloc ctl {shlex.quote(run)} --resume"
+        go_on = f"no further task starts; to go on: prealloc ctl {quoted(run)} --resume"
         facts.append(("paused", Text(go_on, style="yellow")))
     if course.stopped is not None:
         facts.append(("stopped", Text(f"{visible(course.stopped)}; no further task starts", style="yellow")))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from prealloc.model.events import RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
+from prealloc.model.words import quoted
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, table
 from prealloc.report.lanes import why_halted
@@ -233,7 +234,7 @@ def _missing(ended: RunEnded) -> list[Text]:
 
 def _next(ended: RunEnded) -> list[Text]:
     """Where to look next, and what goes on with the run."""
-    run = shlex.quote(ended.run)
+    run = quoted(ended.run)
     by = list(dict.fromkeys(total.factor for total in ended.factors)) or ["type"]
     commands = [("look at", f"prealloc results {run} --by {shlex.quote(','.join(by))}")]
     if ended.errors:

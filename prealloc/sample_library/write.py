@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.errors import Mistake, refuse
+from prealloc.errors import InputError, Mistake, refuse
+from prealloc.files.atomic import is_taken
 from prealloc.library.storing.new_file import new_file
 from prealloc.sample_library.tasks import task, type_order
 
@@ -53,6 +54,9 @@ def write_sample(
     """
     out = Path(out)
     _refuse(out, tasks, workflow_bytes, seed)
+    if is_taken(out) and not force:
+        hint = "this writes a library of made-up tasks: name a new file, or give ‹force› to replace what is there"
+        raise InputError("it already exists", where=str(out), hint=hint)
     types: Counter[str] = Counter()
     lines = _LINES.search(out.name) is not None
     with new_file(out, force=force) as write:

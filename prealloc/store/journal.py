@@ -9,7 +9,6 @@ which is behind every offset: readers notice neither.)
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from prealloc.model.prices import Price
 from prealloc.model.provenance import Provenance
 from prealloc.model.steer import Change
 from prealloc.model.usage import Usage
-from prealloc.model.words import brief
+from prealloc.model.words import brief, quoted
 
 NO_RESULT = msgspec.Raw(b"null")
 
@@ -506,7 +505,7 @@ def with_result(line: AttemptLine) -> Attempt:
 
 def _repair(path: Path) -> str:
     """The command that puts a journal's file aside, or lines of it."""
-    return f"prealloc doctor {shlex.quote(str(path.parent.parent))} --repair"
+    return f"prealloc doctor {quoted(path.parent.parent)} --repair"
 
 
 def damaged(path: Path, number: int, why: str) -> JournalError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from prealloc.model.prices import Price
 from prealloc.model.provenance import Provenance
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task_times import TaskTimes
-from prealloc.model.words import shown
+from prealloc.model.words import quoted, shown
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.fold import UnitState
 from prealloc.store.identity import copy_numbers
@@ -327,7 +326,7 @@ def refuse_taken(out: Path) -> None:
     with writing(out, RunFolderError):
         refuse_inside(out, RunFolderError)
         if os.path.lexists(RunPaths(out).run_file):
-            hint = f"continue it: prealloc resume {shlex.quote(str(out))}"
+            hint = f"continue it: prealloc resume {quoted(out)}"
             raise RunFolderError("it already holds a run", where=str(out), hint=hint)
         if is_taken(out):
             raise RunFolderError("it exists and is not empty", where=str(out), hint="choose another ‹out›")

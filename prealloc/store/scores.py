@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE, Document
 from prealloc.model.outcome import Points
 from prealloc.model.plan import Unit
-from prealloc.model.words import brief, shown
+from prealloc.model.words import brief, quoted, shown
 from prealloc.store.unit_outcome import UnitOutcome
 
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -154,7 +153,7 @@ def _scores_of(run: RunPaths, name: str) -> Scores:
         hint = (
             f"use one of {there}"
             if there
-            else f"make them: prealloc rescore {shlex.quote(str(run.root))} --scorer MODULE:FUNCTION"
+            else f"make them: prealloc rescore {quoted(run.root)} --scorer MODULE:FUNCTION"
         )
         raise OptionsError([Mistake("‹scores›", f"{run.root} has no scores named {shown(name)}", hint)])
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import json
 import lzma
 import os
@@ -27,10 +28,11 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.text import batches
+from prealloc.library.text import batches, table
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
+from prealloc.model.words import quoted
 from prealloc.report.page import wrapped
 from prealloc.worker.guard import library_files
 
@@ -128,15 +130,39 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
             assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
     (tmp_path / "bad.yaml").write_text("a: [")
     (tmp_path / "bad.toml").write_text("a = nan")
+    (tmp_path / "deep.toml").write_text(f"[[tasks]]\n{'a.' * 20_000}a = 1")
+    (tmp_path / "key.toml").write_text(f"[{'a . ' * 20_000}a]")
+    (tmp_path / "latin.toml").write_bytes(b'[[tasks]]\nid = "\xe9"')
+    (tmp_path / "base60.yaml").write_text(f"- {{id: a, n: 1{':59' * 2_000}}}")
+    (tmp_path / "nested.yaml").write_text("[" * 2_000)
+    (tmp_path / "tag.yaml").write_text("- id: a\n  solved: !!bool perhaps")
+    (tmp_path / "twice.yaml").write_text("- &a {id: a, n: 1}\n- {<<: *a, id: b, id: c}")
+    keys, uses = ", ".join(f"k{n}: 1" for n in range(3_000)), ", ".join(["{<<: *a}"] * 500)
+    (tmp_path / "merged.yaml").write_text(f"a: &a {{{keys}}}\nb: [{uses}]")
     powers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [x]\n{powers}")
     for name, problem in (
         ("bad.yaml", "not YAML that JSON can hold"),
         ("bomb.yaml", "its anchors make far more of it"),
         ("bad.toml", "a: nan is not a JSON number"),
+        ("deep.toml", "nested too deeply"),
+        ("key.toml", "nested too deeply"),
+        ("latin.toml", "not UTF-8: line 2 has the byte 0xe9"),
+        ("base60.yaml", "an integer past 64 bits; make it a string, line 1, column 14"),
+        ("nested.yaml", "nested too deeply"),
+        ("tag.yaml", "not what its tag 'bool' says, line 2"),
+        ("twice.yaml", "a key is there twice, line 2"),
+        ("merged.yaml", "its anchors make far more of it"),
     ):
         with pytest.raises(LibraryError, match=problem):
             planned(tmp_path / name)
+
+
+def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
+    """Law: what a task says itself comes before what it merges; several documents of lists are one list."""
+    (tmp_path / "t.yaml").write_text("- &a {id: a, n: 1, m: 1}\n- &b {<<: *a, id: b, n: 2}\n---\n- {id: c, n: 3}\n")
+    library = read_library(tmp_path / "t.yaml", keep=("n", "m"))
+    assert [library.task(n).extra for n in range(3)] == [{"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 3}]
 
 
 def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
@@ -579,6 +605,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "HTML"),
         (b"a.json".ljust(257, b"\0") + b"ustar", "a tar archive"),
+        (gzip.compress(gzip.compress(b"{}")), "packed twice"),
     ],
 )
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.jsonl"])
@@ -678,6 +705,23 @@ def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
     assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
 
 
+def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the work for a table grows with its length, however long a cell is; line breaks are kept between pieces."""
+    searched = 0
+
+    class Counted(io.StringIO):
+        def __init__(self, text: str, newline: str) -> None:
+            nonlocal searched
+            searched += len(text)
+            super().__init__(text, newline)
+
+    monkeypatch.setattr(io, "StringIO", Counted)
+    pieces = [b"id,c\r", b'\na,"', *[b"x" * 100] * 500, b"\r", b'\n"', b"\r\nb,y"]
+    rows = [json.loads(row) for row in table.lines_of_table(iter(pieces), ",", "t.csv")]
+    assert rows == [{"id": "a", "c": "x" * 50_000 + "\r\n"}, {"id": "b", "c": "y"}]
+    assert searched < 200_000
+
+
 def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
     """Law: ids come from the files, or from their folders where the files are called alike; a stranger is told."""
     for name in ("a", "b"):
@@ -700,6 +744,79 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
             read_library(tmp_path / "files")
         assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
         (tmp_path / "files" / name).unlink()
+
+
+def test_no_folder_below_a_folder_of_tasks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a folder that cannot be read is told; hidden ones do not count; names may be any bytes."""
+    deep = tmp_path.joinpath(*["d"] * 1_200)
+    for number in range(0, 1_201, 100):
+        tmp_path.joinpath(*["d"] * number).mkdir(exist_ok=True, parents=True)
+    (deep / "deep.json").write_text('{"q": 1}')
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "hidden.json").write_text('{"q": 1}')
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.json")).write_text('{"q": 1}')
+    assert read_library(tmp_path).ids == ["deep", r"\xff"]
+    scandir = os.scandir
+
+    def denied(path: Path) -> Any:
+        if path.name == "d":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(LibraryError, match="the folder cannot be read: Permission denied") as caught:
+        read_library(tmp_path)
+    assert caught.value.where == str(tmp_path / "d")
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # pytest would go down by recursion
+
+
+def test_names_of_fields_are_told_on_one_line(tmp_path: Path) -> None:
+    """Law: whatever a field is called, the refusal that lists it stays short, and shows what does not print."""
+    lines(tmp_path / "t.jsonl", [{"a\n\x1b[31m": 1, "b" * 10_000: 2}])
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        read_library(tmp_path / "t.jsonl")
+    assert r"'a\n\x1b[31m', bbb" in caught.value.problem
+    assert len(caught.value.problem) < 200
+    assert caught.value.problem.isprintable()
+
+
+def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: whatever a name holds, a shell gets it as one word that is no option, and `find` as no pattern."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "-x.json",
+        "$(touch ran).json",
+        "`touch ran`.json",
+        "a'b\"c;touch ran.json",
+        "z\\*[a].json",
+        "n\n\x1bé.json",
+    ):
+        echo = subprocess.run(["bash", "-c", f"printf %s {quoted(name)}"], check=True, capture_output=True, text=True)
+        assert echo.stdout.removeprefix("./") == name
+        assert quoted(name).isprintable()
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        for file, text in (
+            ("a.json", '{"q": 1, "n": 1}'),
+            ("b.json", '{"q": 2}'),
+            (name, '{"x": 1}'),
+            ("za.json", '{"q": 3}'),
+        ):
+            (folder / file).write_text(text)
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            read_library(folder)
+        subprocess.run(
+            ["bash", "-c", str(caught.value.hint).rpartition("move those of this name away: ")[2]], check=True
+        )
+        assert read_library(folder).ids == ["a", "b", "za"]
+    for path in ("https://x.org/$(touch ran)?a=1&b", "$(touch ran)*.json"):
+        with pytest.raises(LibraryError) as caught:
+            read_library(path)
+        command = re.sub(r".*?: (curl -LO|cat) ", "echo ", str(caught.value.hint)).partition(" > ")[0]
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> None:

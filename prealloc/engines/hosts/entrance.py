@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import secrets
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from prealloc.engines.hosts.spec import HostSpec, new_identity, new_token, write
 from prealloc.engines.hosts.turns import echo
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
+from prealloc.model.words import quoted
 
 OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
@@ -70,7 +70,7 @@ class Entrance:
         if self._provider is None and self._join_files is not None:
             many = "" if options.hosts == 1 else f" (and so on to host-{options.hosts}.json)"
             path = self._join_files / "host-1.json"
-            tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {shlex.quote(str(path))}")
+            tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {quoted(path)}")
 
     def descriptors(self) -> list[int]:
         """Readable when there is news of a link or of the provider."""

@@ -8,7 +8,6 @@ that very task, so that an unnoticed change gives an error and never another tas
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from prealloc.library.packed.table import Columns, digest
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import quoted
 
 FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
 
@@ -109,7 +109,7 @@ def _changed(where: str) -> LibraryError:
 def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     """The index that fits a library that is open. Raises LibraryError: why the first does not."""
     refusal = LibraryError(
-        "it has no index", where=str(library), hint=f"make one: prealloc library index {shlex.quote(str(library))}"
+        "it has no index", where=str(library), hint=f"make one: prealloc library index {quoted(library)}"
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:

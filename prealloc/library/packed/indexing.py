@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -25,6 +24,7 @@ from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
+from prealloc.model.words import quoted
 
 _LONGEST_NAME = 240
 
@@ -120,7 +120,7 @@ def moved_aside(place: Path) -> str | None:
     """The command that makes room for an index, where something else lies; None where that need not be."""
     if _is_index(place) or not (place.is_dir() or head_of(place, 1)):
         return None
-    return shlex.join(["mv", str(place), f"{place}.aside"])
+    return f"mv {quoted(place)} {quoted(f'{place}.aside')}"
 
 
 def _is_index(place: Path) -> bool:

@@ -12,6 +12,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
 from prealloc.library.disk import head_of
 from prealloc.library.unpack import PACKED_NAME, packing
+from prealloc.model.words import quoted
 
 HEAD = 512
 """Bytes by which a file is told from others."""
@@ -68,7 +69,7 @@ def rewrite(where: str, program: str, ending: str = "") -> str:
     name = re.sub(rf"{PACKED_NAME}\Z", "", path.name, flags=re.IGNORECASE)
     new = str(path.with_name(f"fixed-{Path(name).stem if ending else name}{ending}"))
     unpack = _UNPACK.get(path.suffix.lower())
-    given, new = shlex.quote(str(path)), shlex.quote(new)
+    given, new = quoted(path), quoted(new)
     return f"{unpack} {given} | {program} > {new}" if unpack else f"{program} < {given} > {new}"
 
 
@@ -87,10 +88,12 @@ def refuse_binary(head: bytes, where: str) -> None:
     """Raises LibraryError, with what a file is, if it begins as no text in UTF-8 does."""
     for magic, kind, hint in _KINDS:
         if re.match(magic, head, re.DOTALL):
-            file = shlex.quote(where) if os.path.isfile(where) else "FILE"
+            file = quoted(where) if os.path.isfile(where) else "FILE"
             command = rewrite(where, python(hint), ".parquet") if hint.startswith("import") else ""
             hint = f"write it as Parquet: {command}" if command else hint.replace("FILE", file)
             raise LibraryError(f"this is {kind}", where=where, hint=f"prealloc reads {_READ}; {hint}")
+    if inner := packing(head[:4]):
+        raise LibraryError("it is packed twice", where=where, hint=f"unpack it once: {rewrite(where, f'{inner} -dc')}")
     problem = encoding_problem(head[:4])
     if problem and not head.startswith(codecs.BOM_UTF8):
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"

@@ -22,11 +22,14 @@ _HINT = "write the table again with what made it, or as JSON lines"
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
     """The lines of a text, with their ends as they are; a byte that is not UTF-8 as a lone surrogate."""
-    left = ""
+    left: list[str] = []
     for text in codecs.iterdecode(pieces, "utf-8-sig", "surrogateescape"):
-        *lines, left = io.StringIO(left + text, newline="").readlines() or [""]
-        yield from lines
-    yield left
+        left.append(text)
+        if "\n" in text or "\r" in text:  # else a long cell would be joined again with each piece
+            *lines, last = io.StringIO("".join(left), newline="").readlines()
+            left = [last]
+            yield from lines
+    yield from io.StringIO("".join(left), newline="").readlines()
 
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:

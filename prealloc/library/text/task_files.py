@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -12,6 +13,8 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.markup import ENDINGS, json_of
+from prealloc.files.paths import readable_name
+from prealloc.files.regular import files_below
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import Names
@@ -19,6 +22,7 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON
+from prealloc.model.words import quoted
 
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
@@ -29,11 +33,7 @@ def task_files(folder: Path) -> Source | None:
 
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
-    try:
-        named = (file for file in folder.rglob("*") if file.suffix.lower() in (".json", *ENDINGS, *_DATA))
-        found = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
-    except OSError:
-        return None  # choosing in it tells
+    found = [file for file in files_below(folder) if file.suffix.lower() in (".json", *ENDINGS, *_DATA)]
     files = [file for file in found if file.suffix.lower() not in _DATA]
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
@@ -45,14 +45,14 @@ def task_files(folder: Path) -> Source | None:
         return None
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
-        tasks, done, in_all = [], 0, sum(file.stat().st_size for file in files)
-        for file in files:
+        tasks, done = [], 0
+        for count, file in enumerate(files, 1):
             content = read_file(file)
             hashed(f"{file.relative_to(folder)}\0{len(content)}\0".encode(errors="surrogateescape") + content)
             tasks.append(_task(file, content))
             done += len(content)
             if progress:
-                progress(done, max(done, in_all))
+                progress(done, done * len(files) // count)  # about as many bytes in the others
         _refuse_other_kinds(folder, files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
@@ -73,7 +73,8 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dic
     count = Counter(key for task in tasks for key in task)
     pairs = zip(tasks, files, strict=True)
     task, file = min(pairs, key=lambda each: (count[next(iter(each[0]), "")], len(each[0])))
-    away = f"find {shlex.quote(str(folder))} -name {shlex.quote(file.name)} -exec mv {{}} {{}}.aside ';'"
+    name = re.sub(r"[*?[\\]", r"\\\g<0>", file.name)  # find takes a pattern
+    away = f"find {quoted(folder)} -name {shlex.quote(name)} -exec mv {{}} {{}}.aside ';'"
     hint = f"give the folder with the tasks, or move those of this name away: {away}"
     problem = f"the files have no field in common, so they are not all tasks: this one has {', '.join(task)[:80]}"
     raise LibraryError(problem, where=str(file), hint=hint)
@@ -85,14 +86,14 @@ def _may_be_task(file: Path) -> bool:
         return json_of([read_file(file)], ending, str(file)).startswith(b"{")
     try:
         fields = FIELDS.decode(read_file(file))
-    except (LibraryError, *UNREADABLE):
+    except UNREADABLE:
         return False
     return bool(fields) and bytes(fields.get("tasks", b""))[:1] != b"["
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
     """What tells the files apart: their names, or those of their folders, or their paths."""
-    paths = [file.relative_to(folder).with_suffix("") for file in files]
+    paths = [Path(readable_name(str(file.relative_to(folder).with_suffix("")))) for file in files]
     for names in ([path.name for path in paths], [path.parent.name for path in paths]):
         if len(set(names)) == len(names) and all(names):
             return names
@@ -109,7 +110,7 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and in a folder each file is to hold one task"
-        away = f"mv {shlex.quote(str(file))} {shlex.quote(f'{file}.aside')}"
+        away = f"mv {quoted(file)} {quoted(f'{file}.aside')}"
         hint = f"give the library's file, or move this one away: {away}"
         raise LibraryError(problem, where=str(file), hint=hint) from None
     return fields
