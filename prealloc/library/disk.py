@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import sys
 from collections import deque
@@ -18,6 +19,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
+from prealloc.processes.setting import SWITCH_INTERVAL
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
@@ -78,9 +80,15 @@ def _refusals(path: Path) -> Iterator[None]:
     except Unusable as error:
         denied = isinstance(error.__cause__, PermissionError)
         problem = "no permission to read it" if denied else str(error)
-        hint = f"chmod u+r {path}, or run as its owner" if denied else "give a regular file that nothing writes to"
+        hint = (
+            f"chmod u+r {shlex.quote(str(path))}, or run as its owner"
+            if denied
+            else "give a regular file that nothing writes to"
+        )
         if str(error).endswith("FIFO"):
-            hint = f"give - as the library, and the text on standard input: cat {path} | prealloc plan -"
+            hint = (
+                f"give - as the library, and the text on standard input: cat {shlex.quote(str(path))} | prealloc plan -"
+            )
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
 
@@ -150,18 +158,8 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
         hashed(piece)
         return piece
 
-    with _quick_switches(), ThreadPoolExecutor(1, "prealloc-read") as thread:
+    with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:
         ahead = deque(thread.submit(read) for _ in range(_AHEAD))
         while piece := ahead.popleft().result():
             ahead.append(thread.submit(read))
             yield piece
-
-
-@contextlib.contextmanager
-def _quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
