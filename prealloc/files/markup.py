@@ -31,7 +31,7 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
 
 
 def _toml(content: bytes) -> Any:
-    return json.loads(json.dumps(tomllib.loads(content.decode("utf-8-sig")), default=str))  # a date is its text
+    return json.loads(json.dumps(tomllib.loads(content.decode("utf-8-sig")), default=lambda date: date.isoformat()))
 
 
 def _yaml(content: bytes, where: str) -> Any:
@@ -41,23 +41,26 @@ def _yaml(content: bytes, where: str) -> Any:
         raise LibraryError(f"YAML needs PyYAML ({error})", where=where, hint="pip install 'prealloc[yaml]'") from None
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-        """Plain values: a date stays the text that it is, and no key is there twice."""
+        """Plain values: a date stays the text that it is, and no key is there twice, but in place of a merged one."""
 
         yaml_implicit_resolvers: ClassVar = {
             first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-            if len(made) < len(node.value):
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) < len(keys):
                 raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-            return made
+            return node
 
     try:
         found = [value for value in yaml.load_all(content, Loader) if value is not None]
     except yaml.YAMLError as error:
         raise ValueError(error) from None
+    except (LookupError, AttributeError, ArithmeticError) as error:  # what PyYAML's own calls raise
+        raise ValueError(f"a value is not of the type that its tag says ({error!r})") from None
     if _size(found, {}) > max(_MOST, 16 * len(content)):
         raise ValueError("its anchors make far more of it than it is")
     return found[0] if len(found) == 1 else found

@@ -126,17 +126,35 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
         for written in (name, f"{name}.gz"):
             assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
+    merged = f"- &first {json.dumps(TASKS[0])}\n" + "".join(
+        f"- {{<<: *first, {json.dumps(task)[1:]}\n" for task in TASKS[1:]
+    )
+    (tmp_path / "merged.yaml").write_text(merged)
+    assert essence(planned(tmp_path / "merged.yaml", keep=["meta", "n"])) == wanted
     (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "twice.yaml").write_text("a: 1\na: 2")
+    (tmp_path / "tag.yaml").write_text("a: !!bool perhaps")
     (tmp_path / "bad.toml").write_text("a = nan")
     powers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [x]\n{powers}")
     for name, problem in (
         ("bad.yaml", "not YAML that JSON can hold"),
+        ("twice.yaml", "a key is there twice"),
+        ("tag.yaml", "not of the type that its tag says"),
         ("bomb.yaml", "its anchors make far more of it"),
         ("bad.toml", "a: nan is not a JSON number"),
     ):
         with pytest.raises(LibraryError, match=problem):
             planned(tmp_path / name)
+
+
+def test_a_date_is_its_text(tmp_path: Path) -> None:
+    """Law: JSON has no dates, so that what YAML and TOML take for one is kept as ISO 8601 writes it."""
+    (tmp_path / "t.yaml").write_text("- {id: a, type: x, at: 2024-05-27T07:32:00, day: 2024-05-27}\n")
+    (tmp_path / "t.toml").write_text("[[data]]\nid = 'a'\ntype = 'x'\nat = 2024-05-27 07:32:00\nday = 2024-05-27\n")
+    for name in ("t.yaml", "t.toml"):
+        extra = read_library(tmp_path / name, keep=("at", "day")).task(0).extra
+        assert extra == {"at": "2024-05-27T07:32:00", "day": "2024-05-27"}
 
 
 def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
