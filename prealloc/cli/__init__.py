@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_RUNS_NO_CODE = frozenset({"plan", "show", "verify", "diff", "status", "results", "compare", "size", "library"})
+# Of a user, or of a library that sends things away: files that such code leaves open are written out at the very end.
+
 
 def main() -> int:
     """Runs the command in sys.argv; returns the exit code."""
@@ -12,7 +15,8 @@ def main() -> int:
     _open_standard_streams()
     # Tasks come in by the ten thousand and stay: looking for garbage among them at every 700th cost a tenth of a run.
     gc.set_threshold(100_000, 20, 20)
-    atexit.register(gc.freeze)  # nor at the end, among all that was loaded: that is a sixth of a short command
+    if _RUNS_NO_CODE & {*sys.argv[1:2]}:
+        atexit.register(gc.freeze)  # nor at the end, among all that was loaded: that is a sixth of a short command
     try:
         if sys.argv[1:2] == ["host"] and not {"-h", "--help"} & {*sys.argv}:
             # On many machines at once, and each holds what it has loaded for as long as the run takes.

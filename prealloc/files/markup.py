@@ -42,7 +42,7 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
 def _toml(text: str) -> Any:
     if _DEEP_KEY.search(text):
         raise ValueError("a key of 200 parts or more")
-    return json.loads(json.dumps(tomllib.loads(text), default=str))  # a date is its text
+    return json.loads(json.dumps(tomllib.loads(text), default=lambda date: date.isoformat()))
 
 
 def _yaml(text: str, where: str) -> Any:

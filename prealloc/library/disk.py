@@ -20,6 +20,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
 from prealloc.model.words import quoted
+from prealloc.processes.setting import SWITCH_INTERVAL
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
@@ -155,18 +156,8 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
         hashed(piece)
         return piece
 
-    with _quick_switches(), ThreadPoolExecutor(1, "prealloc-read") as thread:
+    with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:
         ahead = deque(thread.submit(read) for _ in range(_AHEAD))
         while piece := ahead.popleft().result():
             ahead.append(thread.submit(read))
             yield piece
-
-
-@contextlib.contextmanager
-def _quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)

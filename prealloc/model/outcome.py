@@ -89,6 +89,10 @@ MOST_ATTEMPTS = 2**31
 Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time that can be added up. Not from 0 on: differences of clocks may fall short of it by a rounding."""
 
+_MOST_SCORE = 1e100
+Points = Annotated[float, msgspec.Meta(ge=-_MOST_SCORE, le=_MOST_SCORE)]
+"""A score that can be squared and added up."""
+
 
 class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How one try at a unit ended, without its result. Times are in seconds, memory in bytes.
@@ -114,7 +118,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The most memory that the worker process has held so far."""
     success: bool | None = None
     """What the result says of the agent, if it says so: see `verdict`."""
-    score: float | None = None
+    score: Points | None = None
     unclear: str | None = None
     """The start of the result's `success` as JSON text, where that is neither yes nor no."""
     usage: Usage | None = None
@@ -152,7 +156,10 @@ class Verdict(NamedTuple):
 
 
 def verdict(result: Any) -> Verdict:
-    """Its `success` if that is true, false, 1 or 0, and its `score` if that is a number. Null is the same as absent."""
+    """Its `success` if that is true, false, 1 or 0, and its `score` if that is a number of `Points`.
+
+    Null is the same as absent.
+    """
     if not isinstance(result, dict):
         return Verdict()
     success, score = result.get("success"), _number(result.get("score"))
@@ -226,7 +233,4 @@ def _start(text: str, most: int = 40) -> str:
 def _number(score: Any) -> float | None:
     if isinstance(score, bool) or not isinstance(score, int | float):
         return None
-    try:
-        return float(score)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
+    return float(score) if abs(score) <= _MOST_SCORE else None

@@ -19,6 +19,7 @@ FINAL = {"ok", "failed", "timeout", "crashed", "out_of_memory"}
 SPEC_DEFAULTS: dict[str, Any] = {
     "shards": 1, "num_instances": 20, "per_type": False, "quotas": {}, "stratify": False, "whole": False, "types": [],
     "strategy": "disjoint", "repeats": 1, "seed": 0, "keep": [], "settings": {},
+    "lanes": [], "factors": {}, "exclude": [], "num_instances_per_cell": None,
 }  # fmt: skip
 """A spec that leaves one of these away says the same."""
 
@@ -142,15 +143,19 @@ def library(text: str, *, lines: bool) -> list[tuple[str, str, str]]:
     if lines:
         tasks = list(_stream(text))
     else:
-        document = json.loads(text)
-        tasks = document["tasks"] if isinstance(document, dict) else document
+        tasks = json.loads(text)
+        if isinstance(tasks, dict) and "tasks" not in tasks:  # its only list of objects
+            (tasks,) = (
+                each for each in tasks.values() if isinstance(each, list) and each and isinstance(each[0], dict)
+            )
+        elif isinstance(tasks, dict):
+            tasks = tasks["tasks"]
+    types = [task.get("task_type", task.get("type")) for task in tasks]
+    if not any(types):  # then all are of one
+        types = ["task"] * len(tasks)
     return [
-        (
-            task.get("id", task.get("instance_id")),
-            task.get("task_type", task.get("type")),
-            json.dumps(task.get("workflow"), sort_keys=True),
-        )
-        for task in tasks
+        (task.get("id", task.get("instance_id")), type, json.dumps(task.get("workflow"), sort_keys=True))
+        for task, type in zip(tasks, types, strict=True)
     ]
 
 

@@ -129,6 +129,18 @@ def test_a_full_stdout_is_told_not_traced(library: Path, tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_a_task_leaves_open_is_written(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Law: what is in a cycle, as any plot or client is, is let go of as a command that ran user code ends."""
+    assert type_("plan", "tasks.json", "-n", "2", "--out", "plan").code == 0
+    (tmp_path / "leaving.py").write_text(
+        "class Client: pass\nclient = Client()\nclient.itself, client.log = client, open('log', 'w')\n"
+        "def solve(task, ctx): client.log.write('.')\n"
+    )
+    command = [*("run", "plan", "--worker", "leaving:solve", "--engine", "inline", "--out", "run")]
+    subprocess.run([sys.executable, "-m", "prealloc", *command], cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "log").read_text() == ".."
+
+
 def test_ctrl_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """130, and no traceback of an import."""
 

@@ -166,6 +166,15 @@ def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
     assert [library.task(n).extra for n in range(3)] == [{"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 3}]
 
 
+def test_a_date_is_its_text(tmp_path: Path) -> None:
+    """Law: JSON has no dates, so that what YAML and TOML take for one is kept as ISO 8601 writes it."""
+    (tmp_path / "t.yaml").write_text("- {id: a, type: x, at: 2024-05-27T07:32:00, day: 2024-05-27}\n")
+    (tmp_path / "t.toml").write_text("[[data]]\nid = 'a'\ntype = 'x'\nat = 2024-05-27 07:32:00\nday = 2024-05-27\n")
+    for name in ("t.yaml", "t.toml"):
+        extra = read_library(tmp_path / name, keep=("at", "day")).task(0).extra
+        assert extra == {"at": "2024-05-27T07:32:00", "day": "2024-05-27"}
+
+
 def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
     """Law: one file that is called as libraries are is the library, however deep it lies; of several none is taken.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
@@ -16,6 +17,7 @@ import zstandard
 
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
+from prealloc.library.text.sources import file_source
 
 TASKS: list[dict[str, Any]] = [
     {"id": "a", "task_type": "x", "workflow": {"steps": [1, 2.50, "é :"]}, "note": {"b": 1}},
@@ -153,6 +155,20 @@ def test_the_switch_interval_is_given_back(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         read_library(good, progress=Mock(side_effect=KeyboardInterrupt))
     assert sys.getswitchinterval() == before
+
+
+def test_readers_that_overlap_leave_the_process_as_it_was(tmp_path: Path) -> None:
+    """Law: who ends first takes nothing from who still reads, and the last one puts the settings back."""
+    cell = "z" * 300_000  # more than the csv module takes by itself
+    table = file_source(write(tmp_path, "t.csv", f"id,a\n{''.join(f'{n},{cell}{chr(10)}' for n in range(9))}"))
+    before = sys.getswitchinterval(), csv.field_size_limit()
+    one, other = (table.read(lambda piece: None, None) for _ in range(2))
+    next(one)
+    next(other)
+    one.close()
+    assert sys.getswitchinterval() < before[0]
+    assert len(list(other)) == 8
+    assert (sys.getswitchinterval(), csv.field_size_limit()) == before
 
 
 def test_a_selected_workflow_is_checked_an_unselected_one_is_not(tmp_path: Path) -> None:

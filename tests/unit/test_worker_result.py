@@ -30,6 +30,8 @@ from prealloc.errors import Retryable
 from prealloc.model.json_value import MOST_DEPTH
 from prealloc.model.outcome import verdict
 from prealloc.model.policy import LEAST_PAUSE_S, NEVER_S
+from prealloc.statistics.difference import paired
+from prealloc.statistics.rate import mean
 from prealloc.worker.infrastructure import http_status, is_infrastructure
 from prealloc.worker.result import describe, write_result
 from prealloc.worker.retry_after import retry_after_s
@@ -163,6 +165,18 @@ def test_what_has_one_obvious_form_is_written_in_it(value: Any, form: Any) -> No
     assert json.loads(written(value)) == form
     assert json.loads(written({"x": [value]})) == {"x": [form]}
     assert repr(json.loads(written(value))) == repr(form)
+
+
+def test_a_score_can_be_squared_and_added_up() -> None:
+    """Law: what is taken as a score has a mean, an interval and a difference; a number of another size is no score."""
+    most = 1e100
+    scores = [verdict({"score": sign * size}).score for size in (most, int(most), 0) for sign in (1, -1)]
+    tasks = {str(n): [score] for n, score in enumerate(scores) if score is not None}
+    assert len(tasks) == 6
+    assert mean(tasks) is not None
+    assert paired(tasks, dict(zip(tasks, reversed(tasks.values()), strict=True)), limits=None) is not None
+    for none in (2e100, -1e308, 10**101, True, "1", float("nan")):
+        assert verdict({"score": none}).score is None
 
 
 def test_success_is_read_from_what_is_written() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prealloc.engines.hosts.wire import MOST_FRAME
 from prealloc.model.words import size
+from prealloc.processes.setting import SWITCH_INTERVAL
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
@@ -237,10 +237,9 @@ class LinkThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(min(before, SWITCH_S))
         try:
-            self.loop.run_until_complete(self._work())
+            with SWITCH_INTERVAL.at(SWITCH_S):
+                self.loop.run_until_complete(self._work())
         except asyncio.CancelledError:
             pass
         finally:
@@ -250,7 +249,6 @@ class LinkThread:
             if pending:
                 self.loop.run_until_complete(asyncio.wait(pending, timeout=2))
             self.loop.close()
-            sys.setswitchinterval(before)
 
     def end(self, most_s: float) -> None:
         self._thread.join(most_s)

@@ -13,9 +13,11 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.text.refuse import not_utf8, python, rewrite
+from prealloc.processes.setting import ProcessSetting
 
+_CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
 _LONGEST_CELL = 2**31 - 1
-"""The csv module allows 128 KB by default."""
+# The csv module allows 128 KB by default.
 
 _HINT = "write the table again with what made it, or as JSON lines"
 
@@ -34,8 +36,11 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
-    before = csv.field_size_limit(_LONGEST_CELL)
-    lines = _lines(pieces)
+    with _CELL_LIMIT.at(_LONGEST_CELL):
+        yield from _rows(_lines(pieces), delimiter, where)
+
+
+def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
     try:
         blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
         marks = re.sub(r'"[^"]*"', "", head)
@@ -65,5 +70,3 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
         raise LibraryError(
             f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=hint
         ) from None
-    finally:
-        csv.field_size_limit(before)

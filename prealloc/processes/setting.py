@@ -1,0 +1,45 @@
+"""Settings of the whole process that several threads may want changed at the same time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=float)
+
+
+class ProcessSetting(Generic[T]):
+    """`with SWITCH_INTERVAL.at(1e-5):` sets it for the block.
+
+    Blocks may overlap in any order: the `best` of what they and the process want is set, at last what was before them.
+    """
+
+    def __init__(self, read: Callable[[], T], write: Callable[[T], object], best: Callable[[list[T]], T]) -> None:
+        self._read = read
+        self._write = write
+        self._best = best
+        self._values: list[T] = []
+        """What was set before, and what is wanted now."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def at(self, value: T) -> Iterator[None]:
+        """Has this value, or a better one, within the block."""
+        with self._lock:
+            self._values = [*(self._values or [self._read()]), value]
+            self._write(self._best(self._values))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._values.remove(value)
+                self._write(self._best(self._values))
+                if len(self._values) == 1:
+                    self._values = []
+
+
+SWITCH_INTERVAL = ProcessSetting(sys.getswitchinterval, sys.setswitchinterval, min)
+"""Seconds that a thread waits for the interpreter before it asks for it."""
