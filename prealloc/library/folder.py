@@ -16,7 +16,7 @@ _JSON = ending_of(format for format in FORMATS if format.packs)
 _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 # What the package `datasets` says of a library, in files beside it.
 
-_NONE = "give the library's file; this folder has no *_<difficulty>.json"
+_NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 _STREAM = "ipc.open_stream(open(f, 'rb')).read_all()"
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
@@ -84,13 +84,15 @@ def _stem(name: str) -> str:
 def _joined(folder: Path) -> str:
     """How to make one file of a folder of parts."""
     write = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
+    libraries = _libraries(folder)
     files = f"import pathlib, pyarrow; from pyarrow import ipc, parquet; files = pathlib.Path({str(folder)!r})"
     for ending, read in ((".parquet", "parquet.read_table(f, partitioning=None)"), (".arrow", _STREAM), (".jsonl", "")):
-        if len(list(folder.rglob(f"*{ending}"))) > (ending != ".arrow"):
+        count = len(list(folder.rglob(f"*{ending}")))
+        if count > (ending != ".arrow") and count >= len(libraries):  # else they are of different kinds
             command = python(f"{files}.rglob('*{ending}'); files = sorted(files); {write % read}")
             lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
             return f"give one of its files, or make one of all: {command if read else lines}"
-    files = ", ".join(map(str, _libraries(folder)[:10]))
+    files = ", ".join(map(str, libraries[:10]))
     return f"give one of its files: {files}" if files else _NONE
 
 
@@ -105,7 +107,8 @@ def _offer(folder: Path, names: list[str]) -> str:
     # tasks_very_easy: what most names share is the name, the rest is the difficulty
     cuts = [[(stem[:cut], stem[cut + 1 :]) for cut, c in enumerate(stem) if c == "_"] for stem in stems]
     shared = Counter(name for each in cuts for name, _ in each)
-    found = {max(each, key=lambda cut: (shared[cut[0]], len(cut[0])))[1] for each in cuts if each}
+    best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
+    found = {difficulty for name, difficulty in best if shared[name] > 1}
     if not found:
         return _joined(folder)
     return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"

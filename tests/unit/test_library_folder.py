@@ -67,7 +67,7 @@ def test_no_match_and_nothing_to_offer(tmp_path: Path) -> None:
     put(tmp_path, "notes.txt")
     with pytest.raises(LibraryError, match="no file here is for difficulty 'easy'") as caught:
         read_library(tmp_path, difficulty="easy")
-    assert caught.value.hint == "give the library's file; this folder has no *_<difficulty>.json"
+    assert caught.value.hint == "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 
 
 def test_a_file_with_a_difficulty_is_that_file(tmp_path: Path) -> None:
