@@ -99,7 +99,8 @@ class Batch:
             for index, start in enumerate(self.fmt.starts(self.text)):
                 if cursor.byte(start) != b"{":
                     cursor.after(start)
-                    hint = f"make every task an object{'' if index else f': {self._rewritten(_OBJECT)}'}"
+                    is_first = self.origin.task + index == 0  # else most are objects
+                    hint = f"make every task an object{f': {self._rewritten(_OBJECT)}' if is_first else ''}"
                     raise Damage("the task is not a JSON object", start, hint=hint)
                 cursor.after(start, decoder)
         except Damage as damage:
