@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,14 @@ class ProcessSetting(Generic[T]):
         self._values: list[T] = []
         """What was set before, and what is wanted now."""
         self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """In a forked process: the threads that had wanted something are not there, nor who held the lock."""
+        self._lock = threading.Lock()
+        if self._values:
+            self._write(self._values[0])
+            self._values = []
 
     @contextmanager
     def at(self, value: T) -> Iterator[None]:
@@ -35,8 +44,9 @@ class ProcessSetting(Generic[T]):
             yield
         finally:
             with self._lock:
-                self._values.remove(value)
-                self._write(self._best(self._values))
+                if value in self._values:  # else this process was forked within the block
+                    self._values.remove(value)
+                    self._write(self._best(self._values))
                 if len(self._values) == 1:
                     self._values = []
 

@@ -6,6 +6,8 @@ import csv
 import gzip
 import hashlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ import zstandard
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.text.sources import file_source
+from prealloc.processes.setting import ProcessSetting
 
 TASKS: list[dict[str, Any]] = [
     {"id": "a", "task_type": "x", "workflow": {"steps": [1, 2.50, "é :"]}, "note": {"b": 1}},
@@ -169,6 +172,22 @@ def test_readers_that_overlap_leave_the_process_as_it_was(tmp_path: Path) -> Non
     assert sys.getswitchinterval() < before[0]
     assert len(list(other)) == 8
     assert (sys.getswitchinterval(), csv.field_size_limit()) == before
+
+
+def test_a_forked_process_has_settings_of_its_own() -> None:
+    """Law: a fork takes along neither what other threads have wanted, nor the lock that one of them holds."""
+    value = [5.0]
+    setting = ProcessSetting(lambda: value[0], lambda new: value.__setitem__(0, new), min)
+    with setting.at(1.0), setting._lock:  # as where another thread is just about to change it
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(9)
+            found = [value[0]]
+            with setting.at(3.0):
+                found.append(value[0])
+            os._exit([*found, value[0]] != [5.0, 3.0, 5.0])
+    assert os.waitpid(pid, 0)[1] == 0
+    assert value == [5.0]
 
 
 def test_a_selected_workflow_is_checked_an_unselected_one_is_not(tmp_path: Path) -> None:
