@@ -123,7 +123,8 @@ on-%: .venv/engines.ok
 laws: .venv/test.ok
 	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \
 	  tests/hostile/test_corpus.py tests/hostile/test_hostile_library.py $$(grep -lr --include='*.py' @given tests)
-	PREALLOC_LAWS=all $(PYTEST) -n $(WAITERS) -m in_laws tests
+	PREALLOC_LAWS=all $(PYTEST) -n $(WAITERS) -o cache_dir=.pytest_cache/in-laws -m in_laws tests || \
+	  PREALLOC_LAWS=all $(AGAIN) -o cache_dir=.pytest_cache/in-laws -m in_laws tests
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py
