@@ -6,9 +6,6 @@ import os
 import stat
 from pathlib import Path
 
-from prealloc.errors import LibraryError
-from prealloc.model.words import quoted
-
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -127,27 +124,3 @@ def _read(descriptor: int, most: int) -> bytes:
         pieces.append(piece)
         most -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The regular files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave
-    any out.
-    """
-    found, folders = [], [folder]
-    while folders:
-        below = folders.pop()
-        try:
-            with os.scandir(below) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(below / entry.name)
-                    elif entry.is_file():
-                        found.append(below / entry.name)
-        except OSError as error:
-            problem = f"the folder cannot be read: {error.strerror}"
-            allow = f"chmod u+rx {quoted(below)}, or " if isinstance(error, PermissionError) else ""
-            hint = f"{allow}give the library's file itself"
-            raise LibraryError(problem, where=f"{below!s:.300}", hint=hint) from error
-    return sorted(found)

@@ -90,6 +90,30 @@ def _refusals(path: Path) -> Iterator[None]:
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The regular files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave
+    any out.
+    """
+    found, folders = [], [folder]
+    while folders:
+        below = folders.pop()
+        try:
+            with os.scandir(below) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(below / entry.name)
+                    elif entry.is_file():
+                        found.append(below / entry.name)
+        except OSError as error:
+            problem = f"the folder cannot be read: {error.strerror}"
+            allow = f"chmod u+rx {quoted(below)}, or " if isinstance(error, PermissionError) else ""
+            hint = f"{allow}give the library's file itself"
+            raise LibraryError(problem, where=f"{below!s:.300}", hint=hint) from error
+    return sorted(found)
+
+
 def pieces_of(
     descriptor: int, where: str, hashed: Callable[[bytes], object], progress: Progress | None = None
 ) -> Generator[bytes]:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from prealloc.errors import LibraryError
-from prealloc.files.regular import files_below
+from prealloc.library.disk import files_below
 from prealloc.library.formats import FORMATS, PARTS, ending_of
 from prealloc.library.text.refuse import python
 from prealloc.library.text.sources import OTHER

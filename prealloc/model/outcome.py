@@ -90,7 +90,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time that can be added up. Not from 0 on: differences of clocks may fall short of it by a rounding."""
 
 _MOST_SCORE = 1e100
-Points = Annotated[float, msgspec.Meta(ge=-_MOST_SCORE, le=_MOST_SCORE)]
+ScoreValue = Annotated[float, msgspec.Meta(ge=-_MOST_SCORE, le=_MOST_SCORE)]
 """A score that can be squared and added up."""
 
 
@@ -118,7 +118,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The most memory that the worker process has held so far."""
     success: bool | None = None
     """What the result says of the agent, if it says so: see `verdict`."""
-    score: Points | None = None
+    score: ScoreValue | None = None
     unclear: str | None = None
     """The start of the result's `success` as JSON text, where that is neither yes nor no."""
     usage: Usage | None = None
@@ -156,7 +156,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(result: Any) -> Verdict:
-    """Its `success` if that is true, false, 1 or 0, and its `score` if that is a number of `Points`.
+    """Its `success` if that is true, false, 1 or 0, and its `score` if that is a `ScoreValue`.
 
     Null is the same as absent.
     """

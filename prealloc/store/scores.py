@@ -19,7 +19,7 @@ from prealloc.files.atomic import must_write
 from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE, Document
-from prealloc.model.outcome import Points
+from prealloc.model.outcome import ScoreValue
 from prealloc.model.plan import Unit
 from prealloc.model.words import brief, quoted, shown
 from prealloc.store.unit_outcome import UnitOutcome
@@ -46,7 +46,7 @@ class Score(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repeat: int
     attempt: int
     success: bool | None = None
-    score: Points | None = None
+    score: ScoreValue | None = None
     unclear: str | None = None
     error: str | None = None
     """It raised: then it has said nothing of the result."""

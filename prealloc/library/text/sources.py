@@ -74,7 +74,7 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
 
                 text = lines_of_table(text, _TABLES[ending], str(path))
             elif ending:
-                from prealloc.files.markup import json_of
+                from prealloc.library.text.markup import json_of
 
                 text = iter([json_of(text, ending, str(path))])
             yield from text

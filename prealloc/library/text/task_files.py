@@ -12,13 +12,12 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.markup import ENDINGS, json_of
 from prealloc.files.paths import readable_name
-from prealloc.files.regular import files_below
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.disk import Progress, read_file
+from prealloc.library.disk import Progress, files_below, read_file
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
+from prealloc.library.text.markup import ENDINGS, json_of
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON

@@ -47,7 +47,7 @@ def _toml(text: str) -> Any:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        from prealloc.files import plain_yaml
+        from prealloc.library.text import plain_yaml
     except ImportError as error:
         raise LibraryError(f"YAML needs PyYAML ({error})", where=where, hint="pip install 'prealloc[yaml]'") from None
 
