@@ -24,9 +24,10 @@ def cut(text: str) -> str:
 
 
 def brief(problem: object) -> str:
-    """What a parser says, cut in its middle: it may repeat a field name of a megabyte."""
+    """What a parser says, cut in its middle: it may repeat a field name of a megabyte, with any characters."""
     text = str(problem)
-    return text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
+    text = text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def quoted(path: object) -> str:

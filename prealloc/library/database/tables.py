@@ -61,7 +61,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
                 connection.execute(f"PRAGMA {pragma}")
             yield connection
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-        raise FORMAT.damaged(f"SQLite cannot read it ({brief(ascii(str(error))[1:-1])})", str(path)) from None
+        raise FORMAT.damaged(f"SQLite cannot read it ({brief(error)})", str(path)) from None
 
 
 def read_meta(connection: sqlite3.Connection, where: str) -> Meta:

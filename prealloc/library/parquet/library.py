@@ -172,7 +172,7 @@ def _arrow(where: str) -> Iterator[None]:
         yield
     # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
+        raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(error)}", where) from None
 
 
 def _groups(file: Any, rows: OurRows | ForeignRows, starts: list[int]) -> Iterator[Any]:

@@ -35,7 +35,7 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
     except (ValueError, NoJson, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else brief(error)
         problem = f"it is not {name} that JSON can hold: {said.partition('; use sys.')[0]}"
-        raise LibraryError(" ".join(problem.split()), where=where, hint="fix the file, or move it away") from None
+        raise LibraryError(problem, where=where, hint="fix the file, or move it away") from None
     return msgspec.json.encode(value)
 
 

@@ -1,0 +1,329 @@
+"""What is no library is refused by its name, with what would help; a command that is offered works."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_tasks import TASKS, essence, lines, planned
+
+from prealloc.api import libraries
+from prealloc.api.plans import plan
+from prealloc.errors import LibraryError
+from prealloc.library import read_library
+from prealloc.report.page import wrapped
+
+
+def test_a_path_without_a_file_is_told_by_why(tmp_path: Path) -> None:
+    """Law: a link to nowhere is told with where it leads, and a pattern with the command that joins its files."""
+    (tmp_path / "t.jsonl").symlink_to("gone")
+    with pytest.raises(LibraryError, match="this link leads to gone, which is not there"):
+        planned(tmp_path / "t.jsonl")
+    with pytest.raises(LibraryError, match="no such file") as caught:
+        planned("some/*.jsonl")
+    assert "cat some/*.jsonl > tasks.jsonl" in str(caught.value.hint)
+
+
+NULL_TYPES = [{"id": f"t{n}", "type": None if n % 2 else "a"} for n in range(6)]
+
+
+JSONC = [
+    '{"id": "a", // one',
+    '"text": "// no, ]  /* none",',
+    '"n": +1,}, # two',
+    '/* three, ] */ {"id": "b", "n": NaN},',
+]
+
+
+FIXABLE: dict[str, str | bytes] = {
+    "comments.json": "\n".join(["// of ours", "[", *JSONC, "]"]),
+    "comment inside.json": "\n".join(['{"v": 1, "tasks": [', *JSONC, "],}"]),
+    "comments.jsonl": '# of ours\n{"id": "a"}\n{"id": "b"}\n',
+    "commas.jsonl": '{"id": "a"},\n{"id": "b"},\n',
+    "commas.json": '{"id": "a"},\n{"id": "b"},\n',
+    "print.txt": str(NULL_TYPES).replace("type", "when"),
+    "prints.jsonl": "".join(f"{task}\n" for task in TASKS),
+    "dict.json": str({"tasks": TASKS}),
+    "tasks.py": f"tasks = {TASKS}",
+    "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
+    "document.json5": "{tasks: [{id: 'a'}, {id: 'b'}]}",
+    "lists.jsonl": "[1, 2]\n[3, 4]\n",
+    "words.txt": "Do a\nDo b\n",
+    "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
+    "numbers.json": '{"a": [1e999, 2], "b": [1]}',
+    "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
+    "object.json": json.dumps({"tasks": {"a": {"q": 1}, "b": {"q": 2}}}),
+    "keyed splits.json": json.dumps({"train": {"a": {"q": 1}, "b": {"q": 2}}, "test": {"c": {"q": 1}}}),
+    "harness.json": json.dumps({"results": {"x": {}}, "samples": {"x": TASKS}}),
+    "deep.json": json.dumps({"data": {"test": TASKS}}),
+    "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
+    "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
+    "by id.json": json.dumps({f"t{n}": [{"role": "user"}] for n in range(12)}),
+    "pandas.json": json.dumps({"id": {str(n): f"t{n}" for n in range(6)}, "q": {str(n): n for n in range(6)}}),
+    "columns.json": json.dumps({"id": [f"t{n}" for n in range(6)], "q": [*range(6)]}, indent=1),
+    "it's.json": json.dumps([[n, "a"] for n in range(6)]),
+    "null.jsonl": "".join(json.dumps(task) + "\n" for task in NULL_TYPES),
+    "null.json": json.dumps({"n": [1], "data": NULL_TYPES}),
+    "nan.jsonl": "".join(json.dumps({"id": f"t{n}", "score": n / 2 or float("nan")}) + "\n" for n in range(6)),
+    "nan.json": json.dumps({"data": [{"id": f"t{n}", "score": n / 2 or -float("inf")} for n in range(6)]}, indent=1),
+    "packed.tsv.gz": gzip.compress(b"id\ttext\n" + b"".join(b't%d\t"so" they\n' % n for n in range(6))),
+    "quotes.tsv": "id\ttext\n" + "".join(f't{n}\t"so" they say\n' for n in range(6)),
+    "latin.csv": "id,text\n" + "".join(f"t{n},caf\xe9\n" for n in range(6)),
+    "latin.jsonl": "".join(f'{{"id": "t{n}", "text": "caf\xe9"}}\n' for n in range(6)),
+    "wide.jsonl": "".join(json.dumps(task) + "\n" for task in TASKS).encode("utf-16"),
+    "shards/0.jsonl": "".join(json.dumps(task) + "\n" for task in TASKS),
+}
+
+
+@pytest.mark.parametrize("name", FIXABLE)
+def test_a_refusal_names_a_command_that_fixes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Law: the command in the hint is on one line, and writes a file that can be planned; the file itself stays."""
+    monkeypatch.chdir(tmp_path)
+    path, content = Path(name), FIXABLE[name]
+    path.parent.mkdir(exist_ok=True)
+    raw = content if isinstance(content, bytes) else content.encode("latin-1")
+    path.write_bytes(raw)
+    if name.startswith("shards"):
+        path.with_name("1.jsonl").write_text('{"task_id": "u", "category": "a"}\n')
+        path = path.parent
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    fixed = obeyed(caught.value, tmp_path, path)
+    assert Path(name).read_bytes() == raw
+    assert len(plan(fixed, shards=2, num_instances=1, id_from="position").shards) == 2
+
+
+def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
+    """What the command in a hint wrote into the folder."""
+    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    assert command is not None
+    assert command[1] in wrapped(str(error.hint), 30)
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["sh", "-c", command[1]], check=True, cwd=folder, env={**os.environ, "PATH": paths})
+    (fixed,) = (each for each in folder.iterdir() if each.name != path.name)
+    return fixed
+
+
+def test_an_archive_and_an_arrow_file_are_refused_with_what_opens_them(tmp_path: Path) -> None:
+    """Law: the command leaves the tasks that were in it, also of a data set that `datasets` saved to a folder."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    text, table, made = lines(tmp_path / "t.jsonl", TASKS), pa.Table.from_pylist(TASKS), tmp_path / "made"
+    for kind in ("zip", "tar.gz", "feather", "arrow", "saved"):
+        (folder := tmp_path / kind).mkdir()
+        path = folder / f"it's.{kind}"
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.write(text, "t.jsonl")
+        elif kind == "tar.gz":
+            with tarfile.open(path, "w:gz") as tar:
+                tar.add(text, "t.jsonl")
+        elif kind == "feather":
+            feather.write_feather(table, str(path))
+        else:
+            made = path if kind == "arrow" else path / "data-00000-of-00001.arrow"
+            made.parent.mkdir(exist_ok=True)
+            with pa.ipc.new_stream(made, table.schema) as stream:
+                stream.write_table(table)
+            if kind == "saved":
+                (path / "state.json").write_text('{"version": 1}')
+                (path / "dataset_info.json").write_text('{"version": 1}')
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        fixed = obeyed(caught.value, folder, path)
+        assert essence(planned(fixed, keep=["n", "meta"])) == essence(planned(text, keep=["n", "meta"]))
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"a": [{"id": "x"}], "b": [{"id": "y"}]}, "several lists in it may be the tasks: 'a', 'b'"),
+        ({"a": {"id": "x"}}, 'a JSON object without "tasks"'),
+        ({"a": {"id": "x"}, "b": 1}, 'a JSON object without "tasks"'),
+        ({"a": ["x"]}, 'a JSON object without "tasks"'),
+        ({}, 'a JSON object without "tasks"'),
+    ],
+)
+def test_an_object_that_may_be_several_things_is_refused(tmp_path: Path, document: Any, problem: str) -> None:
+    """Law: nothing is guessed among several lists, and an object of anything else is none."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document, indent=1))
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(path)
+    assert caught.value.where == f"{path}, byte 0, line 1"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04rest", "a zip archive"),
+        (b"PK\x03\x04".ljust(30, b"\0") + b"[Content_Types].xml", "a spreadsheet"),
+        (b"PK\x03\x04".ljust(30, b"\0") + b"archive/data.pkl", "arrays or pickles"),
+        (b"\n <html>", "HTML"),
+        (b"\x80\x04\x95rest", "a pickle"),
+        (b"ARROW1\0\0", "an Arrow file"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"%PDF-1.7", "a PDF"),
+        ("{}".encode("utf-16"), "UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"a.json".ljust(257, b"\0") + b"ustar", "a tar archive"),
+        (gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "packed twice"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.csv", "t.jsonl"])
+def test_what_is_not_read_is_told_by_its_name(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    """Law: the first bytes say what a file is, whatever it is called and however it is read."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    for stream in (False, True):
+        with pytest.raises(LibraryError, match=told) as caught:
+            plan(path, stream=stream)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "command"),
+    [
+        ("hf://datasets/a/b/data/test.parquet", "hf download a/b data/test.parquet --repo-type dataset"),
+        ("https://example.org/x.json", "curl -LO https://example.org/x.json"),
+        ("s3://bucket/x.json", "aws s3 cp s3://bucket/x.json ."),
+    ],
+)
+def test_an_address_is_told_with_what_fetches_it(address: str, command: str) -> None:
+    """Law: a library is a file here, given as text or as a path."""
+    for library in (address, Path(address)):
+        with pytest.raises(LibraryError, match="this is an address") as caught:
+            read_library(library)
+        assert command in str(caught.value.hint)
+        with pytest.raises(LibraryError, match="this is an address"):
+            libraries.index(library)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "line"),
+    [
+        ("id,a\nx,1\ny\n", "the row has 1 cells, and the first line names 2", 3),
+        ("id,id\nx,1\n", "two columns are called 'id'", None),
+        ('id,a\nx,"1\n', "the table is damaged", 2),
+        ("\n \nid,a\nx,1\ny\n", "the row has 1 cells", 5),
+        ("id,a\nx,1\ny,\udce9\n", "the table is not UTF-8: it has the byte 0xe9", 3),
+        ("id,\udce9\nx,1\n", "the table is not UTF-8", 1),
+        ("id,a\n", "the library has no tasks", None),
+        ("", "the library has no tasks", None),
+    ],
+)
+def test_a_table_that_is_damaged_is_refused(tmp_path: Path, text: str, problem: str, line: int | None) -> None:
+    """Law: cells that are missing, columns of one name, open quotes, bad UTF-8: each is told by its line."""
+    path = tmp_path / "t.csv"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(path)
+    assert line is None or f"line {line}" in str(caught.value.where)
+
+
+def test_no_place_is_told_in_lines_that_nobody_wrote(tmp_path: Path) -> None:
+    """Law: a task of a table, of a folder or of Python is told by its number: no file has its bytes and lines."""
+    tasks = [{"id": "a", "type": "x"}, {"id": "", "type": "x"}]
+    table, folder = tmp_path / "t.csv", tmp_path / "folder"
+    table.write_text("id,type\na,x\n,x\n")
+    folder.mkdir()
+    for name, task in zip("ab", tasks, strict=True):
+        (folder / f"{name}.json").write_text(json.dumps(task))
+    for library, where in ((table, table), (folder, folder), (tasks, "tasks in Python")):
+        with pytest.raises(LibraryError, match="the task's id is empty") as caught:
+            read_library(library)
+        assert caught.value.where == f"{where}, task 1 (id '')"
+
+
+def test_names_of_fields_are_told_on_one_line(tmp_path: Path) -> None:
+    """Law: whatever a field is called, the refusal that lists it stays short, and shows what does not print."""
+    lines(tmp_path / "t.jsonl", [{"a\n\x1b[31m": 1, "b" * 10_000: 2}])
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        read_library(tmp_path / "t.jsonl")
+    assert r"'a\n\x1b[31m', bbb" in caught.value.problem
+    assert len(caught.value.problem) < 200
+    assert caught.value.problem.isprintable()
+
+
+def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: whatever a name holds, a shell gets it as one word that is no option, and `find` as no pattern."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "-x.json",
+        "$(touch ran).json",
+        "`touch ran`.json",
+        "a'b\"c;touch ran.json",
+        "z\\*[a].json",
+        "n\n\x1bé.json",
+    ):
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        for file, text in (
+            ("a.json", '{"q": 1, "n": 1}'),
+            ("b.json", '{"q": 2}'),
+            (name, '{"x": 1}'),
+            ("za.json", '{"q": 3}'),
+        ):
+            (folder / file).write_text(text)
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            read_library(folder)
+        subprocess.run(
+            ["bash", "-c", str(caught.value.hint).rpartition("move those of this name away: ")[2]], check=True
+        )
+        assert read_library(folder).ids == ["a", "b", "za"]
+    for path in ("https://x.org/$(touch ran)?a=1&b", "$(touch ran)*.json"):
+        with pytest.raises(LibraryError) as caught:
+            read_library(path)
+        command = re.sub(r".*?: (curl -LO|cat) ", "echo ", str(caught.value.hint)).partition(" > ")[0]
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> None:
+    """Law: a list of the tasks above them is none, nor a second file beside each; the command leaves the tasks."""
+    above, beside = tmp_path / "above", tmp_path / "beside"
+    for name in "abc":
+        for path in (above / "tasks" / f"{name}.json", beside / name / "config.json"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"prompt": name, "n": 1, "m": 2}))
+        (beside / name / "checksums.yaml").write_text("zip: abc\n")
+    (above / "all.json").write_text('{"chrome": ["a", "b", "c"]}')
+    for folder, told in ((above, "all.json"), (beside, "checksums.yaml")):
+        with pytest.raises(LibraryError, match="no field in common") as caught:
+            planned(folder)
+        assert told in str(caught.value.where)
+        subprocess.run(["sh", "-c", str(caught.value.hint).rpartition(": ")[2]], check=True)
+        assert read_library(folder).ids == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "options", "problem"),
+    [
+        ({"a": 1}, {}, "an iterable of mappings, not dict"),
+        (3, {}, "an iterable of mappings, not int"),
+        ([1], {}, "the task is not a mapping but int"),
+        ([{"id": "a", "when": object()}], {"keep": ["when"]}, "object is not a JSON value"),
+        ([{"id": "a", "when": object()}], {"keep": "all"}, "object is not a JSON value"),
+        ([], {}, "the library has no tasks"),
+    ],
+)
+def test_what_in_python_is_no_library_is_refused(tasks: Any, options: dict[str, Any], problem: str) -> None:
+    """Law: it is told as of any library; a value that nobody asked for may be anything."""
+    with pytest.raises(LibraryError, match=problem):
+        plan(tasks, num_instances=1, **options)
+    assert plan([{"id": "a", "when": object()}], num_instances=1).shards[0].tasks[0].id == "a"

@@ -1,0 +1,362 @@
+"""Shapes and formats in which people have their tasks: text, tables, packed files, folders, Python's own objects."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from benchmarks_as_published import BENCHMARKS
+from small_tasks import TASKS, essence, lines, planned
+
+from examples import in_laws
+from prealloc.api import libraries
+from prealloc.errors import LibraryError
+from prealloc.library import read_library
+from prealloc.library.text import table
+from prealloc.library.unpack import unpack_stream
+from prealloc.worker.guard import library_files
+
+
+def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
+    """Law: a list, an object with one, several documents, packed or not: one plan, however the tasks are written.
+
+    What is no such text is refused, also 300 bytes that would be 30 GB.
+    """
+    import yaml
+
+    wanted = essence(planned(lines(tmp_path / "t.jsonl", TASKS), keep=["meta", "n"]))
+    dump = partial(yaml.safe_dump, sort_keys=False)
+    texts = {
+        "list.yaml": dump(TASKS),
+        "object.yml": dump({"version": 1, "data": TASKS}),
+        "documents.yaml": yaml.safe_dump_all(TASKS, sort_keys=False),
+        "keyed.yaml": dump({str(task["n"]): task for task in TASKS}),
+        "t.toml": "".join(
+            f"[[data]]\ntask_id = '{task['task_id']}'\ncategory = '{task['category']}'\nn = {task['n']}\n"
+            f"[data.meta]\nuid = '{task['meta']['uid']}'\nkind = ['x', 'y']\n"
+            for task in TASKS
+        ),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        named = {"id_field": "task_id"} if name == "keyed.yaml" else {}
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        for written in (name, f"{name}.gz"):
+            assert essence(planned(tmp_path / written, keep=["meta", "n"], **named)) == wanted
+    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "bad.toml").write_text("a = nan")
+    (tmp_path / "deep.toml").write_text(f"[[tasks]]\n{'a.' * 20_000}a = 1")
+    (tmp_path / "key.toml").write_text(f"[{'a . ' * 20_000}a]")
+    (tmp_path / "latin.toml").write_bytes(b'[[tasks]]\nid = "\xe9"')
+    (tmp_path / "base60.yaml").write_text(f"- {{id: a, n: 1{':59' * 2_000}}}")
+    (tmp_path / "nested.yaml").write_text("[" * 2_000)
+    (tmp_path / "tag.yaml").write_text("- id: a\n  solved: !!bool perhaps")
+    (tmp_path / "twice.yaml").write_text("- &a {id: a, n: 1}\n- {<<: *a, id: b, id: c}")
+    keys, uses = ", ".join(f"k{n}: 1" for n in range(3_000)), ", ".join(["{<<: *a}"] * 500)
+    (tmp_path / "merged.yaml").write_text(f"a: &a {{{keys}}}\nb: [{uses}]")
+    powers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    (tmp_path / "bomb.yaml").write_text(f"a0: &a0 [x]\n{powers}")
+    for name, problem in (
+        ("bad.yaml", "not YAML that JSON can hold"),
+        ("bomb.yaml", "its anchors make far more of it"),
+        ("bad.toml", "a: nan is not a JSON number"),
+        ("deep.toml", "a key of 200 parts or more"),
+        ("key.toml", "a key of 200 parts or more"),
+        ("latin.toml", "not UTF-8: line 2 has the byte 0xe9"),
+        ("base60.yaml", "an integer past 64 bits; make it a string, line 1, column 14"),
+        ("nested.yaml", "nested too deeply"),
+        ("tag.yaml", "not what its tag 'bool' says, line 2"),
+        ("twice.yaml", "a key is there twice, line 2"),
+        ("merged.yaml", "its anchors make far more of it"),
+    ):
+        with pytest.raises(LibraryError, match=problem):
+            planned(tmp_path / name)
+
+
+def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
+    """Law: what a task says itself comes before what it merges; several documents of lists are one list."""
+    (tmp_path / "t.yaml").write_text("- &a {id: a, n: 1, m: 1}\n- &b {<<: *a, id: b, n: 2}\n---\n- {id: c, n: 3}\n")
+    library = read_library(tmp_path / "t.yaml", keep=("n", "m"))
+    assert [library.task(n).extra for n in range(3)] == [{"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 3}]
+
+
+def test_a_date_is_its_text(tmp_path: Path) -> None:
+    """Law: JSON has no dates, so that what YAML and TOML take for one is kept as ISO 8601 writes it."""
+    (tmp_path / "t.yaml").write_text("- {id: a, type: x, at: 2024-05-27T07:32:00, day: 2024-05-27}\n")
+    (tmp_path / "t.toml").write_text("[[data]]\nid = 'a'\ntype = 'x'\nat = 2024-05-27 07:32:00\nday = 2024-05-27\n")
+    for name in ("t.yaml", "t.toml"):
+        extra = read_library(tmp_path / name, keep=("at", "day")).task(0).extra
+        assert extra == {"at": "2024-05-27T07:32:00", "day": "2024-05-27"}
+
+
+def test_the_only_library_in_a_folder_is_taken(tmp_path: Path) -> None:
+    """Law: one file that is called as libraries are is the library, however deep it lies; of several none is taken.
+
+    What `datasets` writes of a library beside it is no task.
+    """
+    (tmp_path / "t.yaml").write_text("[{id: a}, {id: b}]")
+    assert read_library(tmp_path).ids == ["a", "b"]
+    (tmp_path / "t.yaml").write_text("q: 1")
+    assert read_library(tmp_path).ids == ["t"]  # a task by itself
+    (tmp_path / "t.yaml").rename(tmp_path / "README.md")
+    (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
+    (tmp_path / "tasks").mkdir()
+    lines(tmp_path / "tasks" / "test.jsonl", TASKS)
+    notes: list[str] = []
+    assert planned(tmp_path, notes=notes.append).id == planned(tmp_path / "tasks" / "test.jsonl").id
+    assert f"took {Path('tasks', 'test.jsonl')}, the only library in this folder" in notes
+    (tmp_path / "tasks" / "more.csv").write_text("id\na\n")
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        planned(tmp_path)
+    assert f"give one of its files: {tmp_path / 'tasks' / 'more.csv'}, {tmp_path}" in str(caught.value.hint)
+
+
+def test_other_marks_separate_cells_where_there_are_no_commas(tmp_path: Path) -> None:
+    """Law: a .csv whose first line has no comma is read by its semicolons, tabs or bars; any other by commas."""
+    rows = [["id", "type", "n", "m, comma"], *([f"t{n}", "a", f"{n},5", ""] for n in range(6))]
+    made = []
+    for delimiter in ";,\t|":
+        with open(tmp_path / "t.csv", "w", newline="") as file:
+            file.write("\n \n")  # empty lines before the first are none
+            csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
+        made.append(essence(planned(tmp_path / "t.csv", keep=["n"])))
+    assert made == made[:1] * 4
+
+
+def test_objects_of_several_lines_are_tasks_whatever_the_file_is_called(tmp_path: Path) -> None:
+    """Law: objects one behind the other are tasks; an object alone, or with other text behind it, is no such file."""
+    (tmp_path / "t.json").write_text("\n".join(json.dumps(task, indent=2) for task in TASKS))
+    assert essence(planned(tmp_path / "t.json")) == essence(planned(lines(tmp_path / "t.jsonl", TASKS)))
+    for behind in ("", "\n[]", "\n]"):
+        (tmp_path / "t.json").write_text(json.dumps({"q": 1, "x": 2}, indent=2) + behind)
+        with pytest.raises(LibraryError, match='without "tasks"'):
+            planned(tmp_path / "t.json")
+
+
+def test_in_a_folder_per_task_other_files_are_no_tasks(tmp_path: Path) -> None:
+    """Law: where the highest files are all called alike, these are the tasks."""
+    for n in range(6):
+        (tmp_path / f"t{n}" / "tests").mkdir(parents=True)
+        (tmp_path / f"t{n}" / "task.json").write_text('{"q": 1}')
+        (tmp_path / f"t{n}" / "tests" / "config.json").write_text("{}")
+        (tmp_path / f"t{n}" / "examples.jsonl").write_text("{}")
+    assert sorted(read_library(tmp_path).ids) == [f"t{n}" for n in range(6)]
+
+
+def test_tasks_come_before_all_other_lists(tmp_path: Path) -> None:
+    """Law: "tasks" are the tasks, wherever they stand among other lists and objects."""
+    path = tmp_path / "t.json"
+    other = {"authors": [{"name": "a"}, {"name": "b"}], "more": {"x": {}}}
+    for document in ({**other, "tasks": TASKS}, {"tasks": TASKS, **other}):
+        path.write_text(json.dumps(document))
+        assert read_library(path).ids == [f"t{n}" for n in range(6)]
+
+
+def test_a_key_is_the_id_of_a_task_without_one(tmp_path: Path) -> None:
+    """Law: in an object of tasks the key names each that has no id; damage is told by its place in the file."""
+    path = tmp_path / "t.json"
+    path.write_text('{"a": {"x": 1}, "b": {"id": "own"}, "c": {}}')
+    assert read_library(path).ids == ["a", "own", "c"]
+    path.write_text('{"a": {"x": 1},\n "b": {"x": 1, "x": 2}}')
+    with pytest.raises(LibraryError, match="the key 'x' twice") as caught:
+        read_library(path)
+    assert "line 2" in str(caught.value.where)
+
+
+PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_packed_file_is_read_cut_and_damaged_ones_are_refused(tmp_path: Path, ending: str) -> None:
+    """Law: every packing is told by its first bytes; what is cut or changed is told, and what follows it too."""
+    text = "".join(json.dumps(task) + "\n" for task in TASKS).encode()
+    packed = PACKERS[ending](text)
+    path = tmp_path / f"t.jsonl{ending}"
+    for content in (packed, PACKERS[ending](text[:100]) + PACKERS[ending](text[100:])):
+        path.write_bytes(content)
+        assert read_library(path).ids == [f"t{n}" for n in range(6)]
+    for content, problem in ((packed[:-9], "ends too early"), (packed + b"x", "something else follows")):
+        path.write_bytes(content)
+        with pytest.raises(LibraryError, match=problem):
+            read_library(path)
+    out = tmp_path / f"out.jsonl{ending}"
+    path.write_bytes(packed)
+    libraries.convert(path, out)
+    assert essence(planned(out, keep=["n"])) == essence(planned(path, keep=["n"]))
+
+
+@pytest.mark.parametrize("ending", [in_laws(each) if each in (".bz2", ".xz") else each for each in PACKERS])
+def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
+    """Law: what unpacks to far more than it is, is refused by every packing, and comes in small pieces until then."""
+    packed = {**PACKERS, ".xz": partial(lzma.compress, preset=0)}[ending](b" " * (80 << 20))
+    sizes: list[int] = []
+    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
+        sizes.extend(map(len, unpack_stream(iter([packed]), "t")))
+    assert max(sizes) <= 16 << 20
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.csv"])
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path, name: str) -> None:
+    """Law: a mark in front of UTF-8 changes nothing, also for an index, which tells places in the file."""
+    ours = [{"id": each["task_id"], "type": each["category"], "n": str(each["n"])} for each in TASKS]
+    texts = {
+        "t.jsonl": "".join(json.dumps(each) + "\n" for each in ours),
+        "t.json": json.dumps({"tasks": ours}),
+        "t.csv": "id,type,n\n" + "".join(f"{each['id']},{each['type']},{each['n']}\n" for each in ours),
+    }
+    path = tmp_path / name
+    path.write_text(texts[name])
+    wanted = essence(planned(path, keep=["n"]))
+    path.write_bytes(BOM + path.read_bytes())
+    assert essence(planned(path, keep=["n"])) == wanted
+    assert essence(planned(path, keep=["n"], stream=True)) == wanted
+    if name != "t.csv":
+        libraries.index(path)
+        assert read_library(path).way == "index"
+        assert essence(planned(path, keep=["n"])) == wanted
+
+
+def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
+    """Law: a cell is a string as it stands, with commas, quotes, line breaks, and more than the csv module's 128 KB."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'id,a\r\nx,"1,""2""\r\n3"\r\n\r\ny,' + b"z" * 300_000 + b"\r\n")
+    library = read_library(path, keep=("a",))
+    assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
+
+
+def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the work for a table grows with its length, however long a cell is; line breaks are kept between pieces."""
+    searched = 0
+
+    class Counted(io.StringIO):
+        def __init__(self, text: str, newline: str) -> None:
+            nonlocal searched
+            searched += len(text)
+            super().__init__(text, newline)
+
+    monkeypatch.setattr(io, "StringIO", Counted)
+    pieces = [b"id,c\r", b'\na,"', *[b"x" * 100] * 500, b"\r", b'\n"', b"\r\nb,y"]
+    rows = [json.loads(row) for row in table.lines_of_table(iter(pieces), ",", "t.csv")]
+    assert rows == [{"id": "a", "c": "x" * 50_000 + "\r\n"}, {"id": "b", "c": "y"}]
+    assert searched < 200_000
+
+
+def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
+    """Law: ids come from the files, or from their folders where the files are called alike; a stranger is told."""
+    for name in ("a", "b"):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name, "by_id": f"{name}!"}))
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "task.yaml").write_text(f"prompt: {name}\nday: 2024-01-01\n")
+    assert read_library(tmp_path / "files").ids == ["a", "b"]
+    library = read_library(tmp_path / "folders", keep=("day",))
+    assert library.ids == ["a", "b"]
+    assert library.task(0).extra == {"day": "2024-01-01"}
+    for name, content, problem in (
+        ("c.json", "[1]", "does not hold an object"),
+        ("c.json", '{"a":', "ends too early"),
+        ("c.yaml", "a: 1\na: 2", "a key is there twice"),
+        ("c.yaml", "a: [", "not YAML that JSON can hold"),
+    ):
+        (tmp_path / "files" / name).write_text(content)
+        with pytest.raises(LibraryError, match=problem) as caught:
+            read_library(tmp_path / "files")
+        assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
+        (tmp_path / "files" / name).unlink()
+
+
+@pytest.fixture
+def deep_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder with more below it than Python can call: pytest, which removes folders by recursion, could not."""
+    yield tmp_path
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)
+
+
+def test_no_folder_below_a_folder_of_tasks_is_left_out(deep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a folder that cannot be read is told; hidden ones do not count; names may be any bytes."""
+    deep = deep_path.joinpath(*["d"] * 1_200)
+    for number in range(0, 1_201, 100):
+        deep_path.joinpath(*["d"] * number).mkdir(exist_ok=True, parents=True)
+    (deep / "deep.json").write_text('{"q": 1}')
+    (deep_path / ".git").mkdir()
+    (deep_path / ".git" / "hidden.json").write_text('{"q": 1}')
+    Path(os.fsdecode(bytes(deep_path) + b"/\xff.json")).write_text('{"q": 1}')
+    assert read_library(deep_path).ids == ["deep", r"\xff"]
+    scandir = os.scandir
+
+    def denied(path: Path) -> Any:
+        if path.name == "d":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(LibraryError, match="the folder cannot be read: Permission denied") as caught:
+        read_library(deep_path)
+    assert caught.value.where == str(deep_path / "d")
+
+
+def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:
+    """Law: a run counts whoever opens a task's own file, wherever in the folder it lies."""
+    path = BENCHMARKS["Terminal-Bench"].write(tmp_path)
+    files = library_files([planned(path, keep="all").file.libraries[0].path])
+    assert {(file.stat().st_dev, file.stat().st_ino) for file in path.rglob("*")} < files
+    assert library_files(["tasks in Python"]) == frozenset()
+
+
+class Frame:
+    """Rows as polars or pandas give them, for all that is asked of them."""
+
+    def __init__(self, rows: list[dict[str, Any]], kind: str) -> None:
+        self.columns = list(rows[0])
+        if kind == "polars":
+            self.iter_rows = lambda named: iter(rows) if named else None
+        else:
+            self.to_dict = lambda orient: rows if orient == "records" else None
+
+
+def test_tasks_in_python_give_the_plan_of_their_file(tmp_path: Path) -> None:
+    """Law: a list, a generator, an Arrow table and frames give, byte for byte, what a file of the same tasks gives."""
+    import numpy as np
+    import pyarrow as pa
+
+    wanted = essence(planned(lines(tmp_path / "t.jsonl", TASKS), keep=["n", "meta"]))
+    numbers = [{**task, "n": np.int64(task["n"]), "other": np.datetime64("2024-01-01")} for task in TASKS]
+    tasks: list[Any] = [TASKS, (task for task in TASKS), pa.Table.from_pylist(TASKS), numbers]
+    for library in [*tasks, Frame(TASKS, "polars"), Frame(TASKS, "pandas")]:
+        assert essence(planned(library, keep=["n", "meta"])) == wanted
+    made = planned(TASKS)
+    assert made.file.libraries[0].path == "tasks in Python"
+    libraries.convert(TASKS, tmp_path / "t.db")
+    assert essence(planned(tmp_path / "t.db", keep=["n", "meta"])) == wanted
+
+
+def test_from_standard_input(tmp_path: Path) -> None:
+    """Law: names are followed in one pass, since a pipe is read once."""
+    path = lines(tmp_path / "t.jsonl", [{"id": 1, **task} for task in TASKS[:-1]] + [{"id": 1, "task_id": "t5"}])
+    wanted = planned(path, keep=["n"])
+    read, write = os.pipe()
+    os.write(write, path.read_bytes())
+    os.close(write)
+    before = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        assert essence(planned("-", keep=["n"])) == essence(wanted)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(read)
