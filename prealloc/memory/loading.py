@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
 import gzip
+import io
 import json
+import lzma
 import os
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 WHOLE, LINES = "json", "json lines"
-_LINES_NAMES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_PACKINGS: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"SQLite format 3\0": "SQLite",
     b"PAR1": "Parquet",
     b"prealloc-pool": "a task pool",
 }
-_GZIP = b"\x1f\x8b"
 
 
 class Form(NamedTuple):
-    """How to load a library; `name` is None if the standard library's json cannot, for the reason `why`."""
+    """How to load a library; `name` is None if neither the standard library nor PyYAML can, for the reason `why`."""
 
     name: str | None
     why: str = ""
 
 
 def form_of(path: str) -> Form:
-    """Told by content; a name in .jsonl or .ndjson decides where the content leaves it open."""
+    """Told by name, and by content where the name leaves it open."""
     if os.path.isdir(path):
         return Form(None, "json.load cannot read a folder")
     with open(path, "rb") as file:
@@ -34,8 +41,9 @@ def form_of(path: str) -> Form:
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             return Form(None, f"json.load cannot read {name}")
-    if path.lower().endswith(_LINES_NAMES):
-        return Form(LINES)
+    for ending in Path(path.lower()).suffixes[-2:]:
+        if ending in _BY_NAME:
+            return Form(_BY_NAME[ending])
     try:
         with _opened(path) as lines:
             first = json.loads(next(lines))
@@ -49,9 +57,7 @@ def form_of(path: str) -> Form:
 def load_tasks(path: str, form: str | None) -> list[dict[str, Any]]:
     """Every task with all its fields, as objects."""
     with _opened(path) as file:
-        if form == LINES:
-            return [json.loads(line) for line in file if line.strip()]
-        document = json.load(file)
+        document = _LOADERS[form or WHOLE](file)
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
         document = document.get("tasks") or next(iter(lists), list(document.values()))
@@ -59,7 +65,39 @@ def load_tasks(path: str, form: str | None) -> list[dict[str, Any]]:
     return tasks
 
 
+def _lines(file: Any) -> Any:
+    return [json.loads(line) for line in file if line.strip()]
+
+
+def _table(dialect: str, file: Any) -> Any:
+    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        return list(csv.DictReader(text, dialect=dialect))
+
+
+def _yaml(file: Any) -> Any:
+    import yaml
+
+    return yaml.safe_load(file)
+
+
+_LOADERS: dict[str, Callable[[Any], Any]] = {
+    WHOLE: json.load,
+    LINES: _lines,
+    "csv": partial(_table, "excel"),
+    "tsv": partial(_table, "excel-tab"),
+    "yaml": _yaml,
+    "toml": tomllib.load,
+}
+_BY_NAME = {
+    ".jsonl": LINES,
+    ".ndjson": LINES,
+    ".yml": "yaml",
+    **{f".{name}": name for name in ("csv", "tsv", "yaml", "toml")},
+}
+
+
 def _opened(path: str) -> Any:
     with open(path, "rb") as file:
-        packed = file.read(2) == _GZIP
-    return gzip.open(path, "rb") if packed else open(path, "rb")
+        head = file.read(5)
+    packing = next((packing for magic, packing in _PACKINGS.items() if head.startswith(magic)), None)
+    return packing(path) if packing else open(path, "rb")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -174,6 +176,21 @@ def test_libraries_load_as_people_load_them(type_: Type, tmp_path: Path, name: s
     tasks = load_tasks(str(tmp_path / name), form.name)
     assert len(tasks) == 7
     assert all("workflow" in task for task in tasks)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv.bz2", "t.yaml", "t.yml.xz", "t.toml"])
+def test_other_texts_load_as_people_load_them(tmp_path: Path, name: str) -> None:
+    """Tables, YAML and TOML by the module that reads them, packed or not: the tasks are those of the JSON."""
+    text = {
+        "c": "id,n\na,1\nb,2\n",
+        "t": "id\tn\na\t1\nb\t2\n",
+        "y": "tasks:\n- {id: a, n: '1'}\n- {id: b, n: '2'}\n",
+        "o": "[[tasks]]\nid = 'a'\nn = '1'\n[[tasks]]\nid = 'b'\nn = '2'\n",
+    }["o" if "toml" in name else name[2]]
+    packed = {".bz2": bz2.compress, ".xz": lzma.compress}.get(Path(name).suffix, bytes)
+    path = tmp_path / name
+    path.write_bytes(packed(text.encode()))
+    assert load_tasks(str(path), form_of(str(path)).name) == [{"id": "a", "n": "1"}, {"id": "b", "n": "2"}]
 
 
 def test_lines_are_told_by_content_too(tmp_path: Path) -> None:
