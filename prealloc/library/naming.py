@@ -59,6 +59,11 @@ def raw_at(task: Task, path: str) -> Raw | None:
     return raw_at(fields_of(task[head]), rest) if rest and head in task else None
 
 
+def _word(name: str) -> str:
+    """A name as others spell it too: `Task ID`, `task-id` and `taskId` are `task_id`. (`_id` is not `id`.)"""
+    return re.sub(r"[ -]|(?<=.)_", "", name).lower()
+
+
 def _paths(task: Task | Iterable[str]) -> list[str]:
     """What may be given as a field: names, and `a.b` for what is in an object a."""
     found = []
@@ -220,8 +225,8 @@ class Names:
         self.late: list[Column] = []
         """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
         if asked.id_field is None:
-            known_names = (*ID_SPELLINGS, *OTHER_IDS)
-            late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in known_names]
+            common = {name for column in self.ids for name in column.names}
+            late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in common]
             self.late = [Column((path,), _id) for path in late]
             self.ids += self.late
         if asked.id_from is not None:
@@ -238,8 +243,10 @@ class Names:
         if asked is not None:
             return [Column((asked,), read)]
         ours, *others = common
+        there = {_word(name): name for name in reversed([*self._first]) if name not in ours}
         # What is in every task is in the first; and ours may be spelled now so, now so.
-        return [Column(ours, read), *(Column((name,), read) for name in others if name in self._first)]
+        found = (name if name in self._first else there.get(_word(name)) for name in others)
+        return [Column(ours, read), *(Column((name,), read) for name in dict.fromkeys(found) if name)]
 
     def heads(self) -> list[str]:
         """The fields that the columns look into."""

@@ -4,12 +4,25 @@ ID_SPELLINGS = ("id", "instance_id")
 """Of two that are there, the first that holds a name counts."""
 TYPE_SPELLINGS = ("task_type", "type")
 OTHER_IDS = (
-    *("ID", "Id", "task_id", "question_id", "problem_id", "sample_id", "example_id", "qid", "uid", "uuid"),
+    *("ID", "instanceId", "task_id", "question_id", "problem_id", "sample_id", "example_id", "qid", "uid", "uuid"),
     *("_id", "unique_id", "idx", "index", "key", "name", "task_name"),
 )
-"""Fields that may be the id in a library with neither of ours, the likeliest first."""
+"""Fields that may be the id in a library with neither of ours, the likeliest first: so, or as `TaskId`, `task-id`."""
 OTHER_TYPES = (
-    *("category", "domain", "subject", "task_category", "repo", "web_name", "sites", "site", "subset", "level"),
+    *(
+        "taskType",
+        "Type",
+        "category",
+        "domain",
+        "subject",
+        "task_category",
+        "repo",
+        "web_name",
+        "sites",
+        "site",
+        "subset",
+        "level",
+    ),
     *("difficulty", "language"),
 )
 ONE_TYPE = "task"

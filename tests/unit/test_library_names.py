@@ -122,6 +122,24 @@ def test_the_best_of_the_common_names_is_taken(
     assert essence(plan(path, num_instances=2)) == wanted
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"Task ID": "a#", "Category": "x"}, ("Task ID", "Category")),
+        ({"taskId": "a#", "Task-Type": "x", "Type": "y"}, ("taskId", "Task-Type")),
+        ({"instanceId": "a#", "question_id": 1, "domain": "x", "Domain": "y"}, ("instanceId", "domain")),
+        ({"_id": "a#", "id_": "x", "TYPE": "x"}, ("_id", "TYPE")),
+    ],
+)
+def test_common_names_are_known_as_others_spell_them(
+    tmp_path: Path, fields: dict[str, Any], told: tuple[str, str]
+) -> None:
+    """Law: capitals, spaces, hyphens and underscores between words do not matter; the exact name comes first."""
+    tasks = [{name: str(value).replace("#", str(n)) for name, value in fields.items()} for n in range(4)]
+    read = read_library(lines(tmp_path / "t.jsonl", tasks))
+    assert read.info.fields == Fields(id_field=told[0], type_field=told[1])
+
+
 def test_the_choice_is_told_once_and_stands_in_the_plan(tmp_path: Path) -> None:
     """Law: one note says which fields were taken; a plan of tasks that are spelled as ours are says nothing of it."""
     path, notes = lines(tmp_path / "t.jsonl", TASKS), list[str]()
