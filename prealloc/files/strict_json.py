@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 
 from prealloc.model.document import UNREADABLE
-from prealloc.model.words import cut
+from prealloc.model.words import cut, visible
 
 MAX_DEPTH = 512
 """Brackets that may be open at once."""
@@ -348,5 +348,4 @@ def _path_step(at: bytes | int) -> str:
 
 def _shown(token: bytes) -> str:
     """A token as it may stand in a message: short, on one line, printable."""
-    text = cut(token.decode(errors="replace"))
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible(cut(token.decode(errors="replace")))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, refuse
+from prealloc.model.words import brief
 
 IdList = str | Path | Collection[str]
 """The path of a file with an id a line, or a JSON list of them; or the ids."""
@@ -69,5 +70,5 @@ def _read(where: str, given: IdList, found: list[Mistake]) -> Iterable[str]:
     try:
         return map(str, msgspec.json.decode(text, type=list[str | int]))
     except msgspec.DecodeError as error:
-        found.append(Mistake(f"{where} {given}", f"it is not a list of ids: {error}", hint))
+        found.append(Mistake(f"{where} {given}", f"it is not a list of ids: {brief(error)}", hint))
         return ()

@@ -27,7 +27,14 @@ def brief(problem: object) -> str:
     """What a parser says, cut in its middle: it may repeat a field name of a megabyte, with any characters."""
     text = str(problem)
     text = text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    r"""The text on one line, every character that does not print written as an escape (`\x1b`, `\u202e`)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(path: object) -> str:

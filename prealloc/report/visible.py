@@ -11,14 +11,10 @@ from typing import Any
 
 import msgspec
 
+from prealloc.model.words import visible
 from prealloc.report.human import NOTHING
 
-
-def visible(text: str) -> str:
-    r"""The text on one line, every character that does not print written as an escape (`\x1b`, `\u202e`)."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+__all__ = ["lines", "value", "value_or_nothing", "visible"]
 
 
 def lines(text: str) -> list[str]:
@@ -39,12 +35,3 @@ def value(thing: Any) -> str:
 def value_or_nothing(thing: Any) -> str:
     """The same; a dash for what is not there."""
     return NOTHING if thing is None else value(thing)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if character in "\n\r\t":
-        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
