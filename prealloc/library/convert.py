@@ -102,8 +102,8 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
     the text is read twice.
     """
     read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
-    if read.naming is not None and read.naming.note and notes is not None:
-        notes(read.naming.note)
+    if read.note and notes is not None:
+        notes(read.note)
     return read.info.tasks
 
 

@@ -158,6 +158,20 @@ def test_the_choice_is_told_once_and_stands_in_the_plan(tmp_path: Path) -> None:
     assert b'"fields"' not in msgspec.json.encode(same.file)
 
 
+def test_the_list_that_was_taken_is_told(tmp_path: Path) -> None:
+    """Law: of a document that does not call them `tasks`, a note says which list the tasks are, however it is read."""
+    for name, text in (("t.json", '{"v": 1, "providers": %s}'), ("t.yaml", "v: 1\nproviders: %s\n")):
+        (tmp_path / name).write_text(text % json.dumps(TASKS))
+        for options in ({}, {"stream": True}):
+            notes: list[str] = []
+            planned(tmp_path / name, notes=notes.append, keep=["n"], **options)
+            assert notes[0].startswith("the tasks are the list 'providers'; ids are read from task_id ")
+    notes = []
+    (tmp_path / "t.json").write_text('{"v": [1], "tasks": [{"id": "a", "type": "x", "workflow": 1}]}')
+    plan(tmp_path / "t.json", num_instances=1, shards=1, notes=notes.append)
+    assert notes == []
+
+
 def test_dotted_paths_and_workflows_of_another_name(tmp_path: Path) -> None:
     """Law: a.b is b in the object a, unless a field is called so; a workflow goes out under its own name."""
     path = lines(tmp_path / "t.jsonl", [{**task, "steps": [task["n"], 1.50]} for task in TASKS])

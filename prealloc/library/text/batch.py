@@ -61,6 +61,8 @@ class Batch:
     """Of the only task, if it lies under a key of its own, which is its id."""
     rows: Sequence[Any] = ()
     """The tasks, decoded."""
+    title: str | None = None
+    """What the document calls the list that they are in, where it is not "tasks"."""
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""

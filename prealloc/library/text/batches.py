@@ -25,7 +25,7 @@ from prealloc.library.text.refuse import HEAD, rewrite_json
 from prealloc.library.text.sources import Hashed, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
-from prealloc.model.words import shown
+from prealloc.model.words import listed, shown
 
 BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
@@ -241,7 +241,10 @@ class _Cutter:
         window = self._window
         lists = [value for value in values if _LIST_OF_OBJECTS.match(window.text, value[1])]
         if len(lists) == 1:
-            yield from self._items(lists[0][1])
+            key, at, _ = lists[0]
+            for batch in self._items(at):
+                batch.title = key
+                yield batch
             return
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
             columns = (msgspec.json.decode(window.text[at:end], type=_Column) for _, at, end in values)
@@ -265,7 +268,8 @@ class _Cutter:
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
         if deeper:
-            hint = f"write the tasks alone: {rewrite_json(self._where, max(deeper)[1])}"
+            which = "the tasks" if len(deeper) == 1 else f"one of {listed(path for _, path in deeper)}"
+            hint = f"write {which} alone: {rewrite_json(self._where, max(deeper)[1])}"
         if lists:
             names = ", ".join(ascii(key) for key, _, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"

@@ -56,7 +56,7 @@ class TextLibrary(Library):
         self._held = read.taker.held()
         self._kept = read.kept
         self._naming = read.naming
-        self.note = read.naming and read.naming.note
+        self.note = read.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
         self.way = "json" if len(ids) == read.info.tasks and not source.is_made else "stream"
         super().__init__(read.info, ids, types, read.counts, keep)

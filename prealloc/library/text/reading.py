@@ -22,6 +22,7 @@ from prealloc.library.text.sources import Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.words import shown
 
 
 class Taker(Protocol):
@@ -42,6 +43,8 @@ class Reading(Generic[T]):
     info: LibraryInfo
     naming: Naming | None = None
     """How the tasks are named; None where they are spelled as ours are."""
+    title: str | None = None
+    """What a document calls the list of its tasks, where it is not "tasks"."""
 
     def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...]) -> None:
         self.shape: type = row_type(keep)
@@ -54,6 +57,12 @@ class Reading(Generic[T]):
         self.kept: set[str] = set()
         """The fields to keep that any task has."""
         self._keep = keep
+
+    @property
+    def note(self) -> str | None:
+        """What was chosen, as a sentence; None where there was nothing to choose."""
+        title = None if self.title is None else f"the tasks are the list {shown(self.title)}"
+        return "; ".join(filter(None, [title, self.naming and self.naming.note])) or None
 
     def take(self, batch: Batch) -> None:
         ids, types = batch.names(self._keep)
@@ -109,6 +118,7 @@ def read_tasks(
     with without_gc():  # a million rows: nothing among them is garbage
         for batch in batches(source, shape, hashed, progress):
             assert reading is not None  # noqa: S101  # its shape was asked for
+            reading.title = batch.title
             reading.take(batch)
     if reading is None:
         raise no_tasks(source.where)

@@ -60,6 +60,11 @@ _WAYS_OUT = (
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
 # What double quotes do not hide from a shell.
+_LOADED = {
+    r"\.toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"),
+    r"\.ya?ml": (", yaml", "yaml.safe_load(sys.stdin)"),
+    "": ("", "json.load(sys.stdin)"),
+}
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
 
 
@@ -79,8 +84,10 @@ def python(code: str) -> str:
 
 
 def rewrite_json(where: str, expression: str) -> str:
-    """The same of a JSON file, of whose value `d` the new file gets what a Python expression says."""
-    code = f"import json, sys; d = json.load(sys.stdin); json.dump({expression}, sys.stdout)"
+    """The same of a document, of whose value `d` the new file gets what a Python expression says, as JSON."""
+    ending = next((ending for ending in _LOADED if re.search(rf"{ending}({PACKED_NAME})?\Z", where, re.IGNORECASE)), "")
+    module, load = _LOADED[ending]
+    code = f"import json, sys{module}; d = {load}; json.dump({expression}, sys.stdout, default=str)"
     return rewrite(where, python(code), ".json")
 
 
