@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import files_below
+from prealloc.library.disk import files_below, head_of
 from prealloc.library.formats import FORMATS, PARTS, ending_of
 from prealloc.library.text.refuse import python
 from prealloc.library.text.sources import OTHER
@@ -17,7 +17,19 @@ _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", 
 # What the package `datasets` says of a library, in files beside it.
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
-_STREAM = "ipc.open_stream(open(f, 'rb')).read_all()"
+_TABLES = "import pyarrow; from pyarrow import ipc, parquet"
+_ONE_TABLE = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
+_ONE_OF = (
+    (".parquet", _TABLES, _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
+    (".arrow", _TABLES, _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
+    (
+        ".json",
+        "import json",
+        "json.dump([task for f in files for task in json.load(open(f))], open('tasks.json', 'w'))",
+    ),
+    (".jsonl", "", ""),
+)
+"""What makes one file of several in a folder: their ending, what Python imports, and what it does with `files`."""
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
@@ -83,15 +95,16 @@ def _stem(name: str) -> str:
 
 def _joined(folder: Path) -> str:
     """How to make one file of a folder of parts."""
-    write = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
     libraries = _libraries(folder)
-    files = f"import pathlib, pyarrow; from pyarrow import ipc, parquet; files = pathlib.Path({str(folder)!r})"
-    for ending, read in ((".parquet", "parquet.read_table(f, partitioning=None)"), (".arrow", _STREAM), (".jsonl", "")):
-        count = len(list(folder.rglob(f"*{ending}")))
-        if count > (ending != ".arrow") and count >= len(libraries):  # else they are of different kinds
-            command = python(f"{files}.rglob('*{ending}'); files = sorted(files); {write % read}")
+    for ending, imports, write in _ONE_OF:
+        found = [*folder.rglob(f"*{ending}")]
+        if ending == ".json" and not all(head_of(file).lstrip().startswith(b"[") for file in found):
+            continue
+        if len(found) > (ending != ".arrow") and len(found) >= len(libraries):  # else they are of different kinds
+            files = f"files = sorted(pathlib.Path({str(folder)!r}).rglob('*{ending}'))"
             lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-            return f"give one of its files, or make one of all: {command if read else lines}"
+            command = python(f"import pathlib; {imports}; {files}; {write}") if write else lines
+            return f"give one of its files, or make one of all: {command}"
     files = ", ".join(map(str, libraries[:10]))
     return f"give one of its files: {files}" if files else _NONE
 
@@ -109,6 +122,6 @@ def _offer(folder: Path, names: list[str]) -> str:
     shared = Counter(name for each in cuts for name, _ in each)
     best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
     found = {difficulty for name, difficulty in best if shared[name] > 1}
-    if not found:
+    if all(map(str.isdecimal, found)):  # or there are none; numbers are of parts
         return _joined(folder)
     return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,15 @@ def test_a_file_with_a_difficulty_is_that_file(tmp_path: Path) -> None:
     put(tmp_path, "x.json")
     library = read_library(tmp_path / "x.json", difficulty="hard")
     assert (library.ids, library.took, library.info.difficulty) == (["x.json"], None, "hard")
+
+
+def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
+    """Law: of files that only numbers tell apart, the hint makes one library of all."""
+    put(tmp_path, *(f"dialogues_{n:03}.json" for n in (1, 2, 10)))
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    told, _, command = str(caught.value.hint).rpartition(": python3")
+    assert told == "give one of its files, or make one of all"
+    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
+    assert read_library(tmp_path / "tasks.json").ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
+    assert read_library(tmp_path, difficulty="002").ids == ["dialogues_002.json"]

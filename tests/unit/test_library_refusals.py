@@ -314,6 +314,24 @@ def test_files_without_a_field_in_common_are_not_all_tasks(tmp_path: Path) -> No
         assert read_library(folder).ids == ["a", "b", "c"]
 
 
+def test_files_of_two_names_beside_each_other_are_not_all_tasks(tmp_path: Path) -> None:
+    """Law: nor if they share an id; the command leaves the tasks. Names that only number the tasks are no kinds."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / "two" / folder).mkdir(parents=True)
+        (tmp_path / "one" / folder).mkdir(parents=True)
+        (tmp_path / "two" / folder / "env.json").write_text(json.dumps({"id": folder, "image": "x", "cpus": 1}))
+        (tmp_path / "two" / folder / "task.json").write_text(json.dumps({"id": folder, "prompt": "x"}))
+        for name in ("1.json", "2.json"):
+            text = {"id": f"{folder}{name}", "prompt": "x", **({"hint": "y"} if name == "2.json" else {})}
+            (tmp_path / "one" / folder / name).write_text(json.dumps(text))
+    with pytest.raises(LibraryError, match="this one has id, image, cpus") as caught:
+        planned(tmp_path / "two")
+    assert str(caught.value.where).endswith("env.json")
+    subprocess.run(["sh", "-c", str(caught.value.hint).rpartition(": ")[2]], check=True)
+    assert read_library(tmp_path / "two").ids == ["a", "b", "c"]
+    assert len(read_library(tmp_path / "one")) == 6
+
+
 @pytest.mark.parametrize(
     ("tasks", "options", "problem"),
     [

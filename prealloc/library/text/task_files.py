@@ -65,18 +65,40 @@ def task_files(folder: Path) -> Source | None:
 
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
-    """Raises LibraryError where the files have no field in common: then not all of them are tasks."""
-    fields = [set(task) for task in tasks if task]
-    if not fields or set.intersection(*fields):
+    """Raises LibraryError where not all of the files are tasks."""
+    found = _without_common_field(tasks) or _of_two_names(files, tasks)
+    if found is None:
         return
-    count = Counter(key for task in tasks for key in task)
-    pairs = zip(tasks, files, strict=True)
-    task, file = min(pairs, key=lambda each: (count[next(iter(each[0]), "")], len(each[0])))
-    name = re.sub(r"[*?[\\]", r"\\\g<0>", file.name)  # find takes a pattern
+    problem, place = found
+    name = re.sub(r"[*?[\\]", r"\\\g<0>", files[place].name)  # find takes a pattern
     away = f"find {quoted(folder)} -name {shlex.quote(name)} -exec mv {{}} {{}}.aside ';'"
     hint = f"give the folder with the tasks, or move those of this name away: {away}"
-    problem = f"the files have no field in common, so they are not all tasks: this one has {', '.join(task)[:80]}"
-    raise LibraryError(problem, where=str(file), hint=hint)
+    problem = f"{problem}: this one has {', '.join(tasks[place])[:80]}"
+    raise LibraryError(problem, where=str(files[place]), hint=hint)
+
+
+def _without_common_field(tasks: Sequence[dict[str, Raw]]) -> tuple[str, int] | None:
+    """Whether the files have no field in common, in words, and which of them is least like the others."""
+    fields = [set(task) for task in tasks if task]
+    if not fields or set.intersection(*fields):
+        return None
+    count = Counter(key for task in tasks for key in task)
+    odd = min(range(len(tasks)), key=lambda place: (count[next(iter(tasks[place]), "")], len(tasks[place])))
+    return "the files have no field in common, so they are not all tasks", odd
+
+
+def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tuple[str, int] | None:
+    """Whether files of two names lie in several folders, and share less than half of their fields; and one of them."""
+    often, fields = Counter(file.name for file in files), dict[str, set[str]]()
+    for file, task in zip(files, tasks, strict=True):
+        if often[file.name] > 1:
+            fields[file.name] = fields.get(file.name, {*task}) & {*task}
+    task_name = max(fields, key=lambda name: ("task" in name.lower(), len(fields[name])), default="")
+    for name, own in fields.items():
+        if 2 * len(own & fields[task_name]) < len(own | fields[task_name]):
+            problem = f"{task_name} and {name} lie in several folders and share few fields, so one is not the task"
+            return problem, [file.name for file in files].index(name)
+    return None
 
 
 def _may_be_task(file: Path) -> bool:
