@@ -6,10 +6,8 @@ proves that what it gives is what was written. The rest is here.
 
 from __future__ import annotations
 
-import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +24,7 @@ from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import brief
+from prealloc.processes.setting import COLLECTING
 
 AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 
@@ -101,18 +100,6 @@ def info_of(
     )
 
 
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Without the collector of cycles while the block runs: many objects are made of which none is garbage."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
 Add = Callable[[Record], None]
 """Takes tasks one after the other into a new file or folder, which is there when the last one is."""
 
@@ -182,7 +169,7 @@ class Library(ABC):
 
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
         """`task(position)` for each of the positions."""
-        with without_gc():
+        with COLLECTING.at(False):
             return list(self._tasks(positions))
 
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -51,5 +52,7 @@ class ProcessSetting(Generic[T]):
                     self._values = []
 
 
+COLLECTING = ProcessSetting(gc.isenabled, lambda on: gc.enable() if on else gc.disable(), min)
+"""Whether Python looks for cycles to free: not while many objects are made of which none is garbage."""
 SWITCH_INTERVAL = ProcessSetting(sys.getswitchinterval, sys.setswitchinterval, min)
 """Seconds that a thread waits for the interpreter before it asks for it."""

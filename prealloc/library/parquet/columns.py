@@ -50,18 +50,12 @@ def unfit(type: Any, depth: int = 0) -> str | None:
         type = _plain(type)
     if is_.is_integer(type) or str(type) in _SCALARS:
         return None
-    inner: list[Any]
-    if is_.is_list(type) or is_.is_large_list(type) or is_.is_fixed_size_list(type):
-        inner = [type.value_type]
-    elif is_.is_struct(type):
-        fields = [type.field(i) for i in range(type.num_fields)]
-        if len({field.name for field in fields}) < len(fields):
-            return "a struct with two fields of one name"
-        inner = [field.type for field in fields]
-    elif is_.is_map(type):
-        if not is_text(type.key_type):
-            return f"a map with keys of {type.key_type}"
-        inner = [type.item_type]
-    else:
+    lists = (is_.is_list, is_.is_large_list, is_.is_fixed_size_list)
+    if not any(is_one(type) for is_one in (*lists, is_.is_struct, is_.is_map)):
         return str(type)
-    return next((found for found in (unfit(one, depth + 1) for one in inner) if found), None)
+    if is_.is_map(type) and not is_text(type.key_type):
+        return f"a map with keys of {type.key_type}"
+    inner = [type.field(i) for i in range(type.num_fields)]
+    if len({field.name for field in inner}) < len(inner):
+        return "a struct with two fields of one name"
+    return next((found for field in inner if (found := unfit(field.type, depth + 1))), None)

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from msgspec import Raw
 
-from prealloc.library.base import fields_of, info_of, without_gc
+from prealloc.library.base import fields_of, info_of
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
 from prealloc.library.rows import NOTHING, Counts, kept, row_type
@@ -23,6 +23,7 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.words import shown
+from prealloc.processes.setting import COLLECTING
 
 
 class Taker(Protocol):
@@ -115,7 +116,7 @@ def read_tasks(
             reading = _Named(taker, keep, names, guess=not source.once, waits=waits)
         return reading.shape
 
-    with without_gc():  # a million rows: nothing among them is garbage
+    with COLLECTING.at(False):  # a million rows: nothing among them is garbage
         for batch in batches(source, shape, hashed, progress):
             assert reading is not None  # noqa: S101  # its shape was asked for
             reading.title = batch.title
