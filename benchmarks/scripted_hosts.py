@@ -27,7 +27,7 @@ from prealloc.engines.hosts.caller import AGAIN_S
 from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, read_spec, trusting
 from prealloc.model.outcome import Status
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 
 WINDOW = 4 * 2**20
 """As a host has it: bytes that are on their way."""

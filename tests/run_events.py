@@ -6,7 +6,7 @@ from typing import Any
 
 from prealloc.model.events import AttemptEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Status
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 
 
 def shard_info(id: str, units: int = 1, **more: Any) -> ShardInfo:

@@ -27,7 +27,9 @@ from prealloc.model.policy import RunPolicy
 from prealloc.store.asked import Planned, unit_of
 from prealloc.store.fold import fold
 from prealloc.store.identity import copy_numbers
-from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
+from prealloc.store.journal import last_session
+from prealloc.store.journal_lines import Reopened, SessionEnded, SessionStarted, with_result
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.manifests import Outline, chosen, read_outline
 from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun, refuse_experiment
 from prealloc.store.slices import Names, Slice

@@ -41,7 +41,8 @@ from prealloc.model.plan import Unit
 from prealloc.store.asked import Asked, Planned, asked_of
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
-from prealloc.store.journal import (
+from prealloc.store.journal import last_session
+from prealloc.store.journal_lines import (
     AnyRecord,
     AttemptLine,
     LibraryOpen,
@@ -50,7 +51,6 @@ from prealloc.store.journal import (
     Steered,
     WorkerEnded,
     WorkerStarted,
-    last_session,
 )
 from prealloc.store.lane_log import notes
 from prealloc.store.run_folder import OpenRun

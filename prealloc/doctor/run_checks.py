@@ -22,7 +22,8 @@ from prealloc.model.words import listed, quoted, size
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
-from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
+from prealloc.store.journal import parse_line, sort_folder, split_lines
+from prealloc.store.journal_lines import WorkerStarted
 from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
 

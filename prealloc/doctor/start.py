@@ -24,7 +24,8 @@ from prealloc.files.paths import JournalName
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.tree import Process, identify, send_signal
-from prealloc.store.journal import AttemptLine, JournalFile, read_lines
+from prealloc.store.journal import JournalFile, read_lines
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.worker.in_flight import most_slots, new_descriptor
 from prealloc.worker.job import UnitOrder, WorkerJob, pack
 

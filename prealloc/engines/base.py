@@ -20,7 +20,8 @@ from prealloc.model.events import Event, ShardStarted, WorkerGone
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.store.journal import JournalWriter, WorkerEnded, WorkerStarted
+from prealloc.store.journal_lines import WorkerEnded, WorkerStarted
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.slices import Slice
 from prealloc.worker.job import Key, UnitOrder, WorkerJob
 

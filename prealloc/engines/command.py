@@ -43,7 +43,8 @@ from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown, size
 from prealloc.processes.tree import identify
 from prealloc.store.build import write_rest
-from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter
+from prealloc.store.journal_lines import NO_RESULT, AttemptLine
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.run_folder import MANIFEST
 from prealloc.worker.function import unset
 

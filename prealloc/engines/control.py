@@ -19,7 +19,8 @@ from prealloc.model.events import Event, LimitReached, Note, RunSteered
 from prealloc.model.policy import RunPolicy
 from prealloc.model.steer import Change, Course, LaneRate
 from prealloc.model.words import brief, listed
-from prealloc.store.journal import JournalWriter, Steered
+from prealloc.store.journal_lines import Steered
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.run_folder import OpenRun
 from prealloc.worker.in_flight import most_slots
 

@@ -28,7 +28,8 @@ from prealloc.model.usage import Usage, added
 from prealloc.model.words import size
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
-from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
+from prealloc.store.journal import JournalFile, Line, read_lines
+from prealloc.store.journal_lines import AttemptLine, AttemptLost, SoloDeath
 from prealloc.worker.in_flight import InFlight
 from prealloc.worker.job import Key
 

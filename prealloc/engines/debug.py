@@ -15,7 +15,8 @@ from prealloc.files.paths import parse_journal_name
 from prealloc.model.outcome import STOPPED, Status
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import MOST_THROTTLED
-from prealloc.store.journal import AttemptLine, JournalFile, read_lines
+from prealloc.store.journal import JournalFile, read_lines
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import UnitOrder

@@ -31,7 +31,8 @@ from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.lanes.limiter import AHEAD_S, Turns
 from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
-from prealloc.store.journal import CleanedUp, JournalWriter
+from prealloc.store.journal_lines import CleanedUp
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.worker.alone import Alone
 from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.cleanup import call_cleanup

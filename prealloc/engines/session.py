@@ -43,7 +43,9 @@ from prealloc.model.words import quoted
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
-from prealloc.store.journal import AttemptLine, JournalWriter, Reopened, SessionEnded, SessionStarted, last_session
+from prealloc.store.journal import last_session
+from prealloc.store.journal_lines import AttemptLine, Reopened, SessionEnded, SessionStarted
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.seals import seals

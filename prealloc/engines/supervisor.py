@@ -37,7 +37,7 @@ from prealloc.model.events import AttemptEnded, AttemptStarted, Event, LibraryOp
 from prealloc.model.policy import CLEANUP_S
 from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
-from prealloc.store.journal import CleanedUp, LibraryOpen
+from prealloc.store.journal_lines import CleanedUp, LibraryOpen
 from prealloc.worker import messages
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from prealloc.files.paths import RunPaths
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, Tried
-from prealloc.store.journal import AttemptLine, LibraryOpen, SessionEnded, SessionStarted, journal_files, read_lines
+from prealloc.store.journal import journal_files, read_lines
+from prealloc.store.journal_lines import AttemptLine, LibraryOpen, SessionEnded, SessionStarted
 
 
 class Session(NamedTuple):

@@ -14,16 +14,15 @@ from prealloc.model.outcome import FINAL, Attempt, Status, Successes
 from prealloc.model.part import Part
 from prealloc.model.plan import Unit
 from prealloc.model.usage import Usage, added
-from prealloc.store.journal import (
+from prealloc.store.journal import JournalFile, Line, damaged, journal_files, read_line, read_lines
+from prealloc.store.journal_lines import (
     AnyRecord,
     AttemptBegan,
     AttemptLine,
     AttemptLost,
     AttemptRecord,
     CleanedUp,
-    JournalFile,
     LibraryOpen,
-    Line,
     Noted,
     Reopened,
     SessionStarted,
@@ -31,10 +30,6 @@ from prealloc.store.journal import (
     Steered,
     WorkerEnded,
     WorkerStarted,
-    damaged,
-    journal_files,
-    read_line,
-    read_lines,
     with_result,
 )
 

@@ -15,14 +15,8 @@ import msgspec
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
 from prealloc.model.plan import Unit
-from prealloc.store.journal import (
-    AttemptLine,
-    JournalFile,
-    UnitRecord,
-    parse_line,
-    sort_folder,
-    split_lines,
-)
+from prealloc.store.journal import JournalFile, parse_line, sort_folder, split_lines
+from prealloc.store.journal_lines import AttemptLine, UnitRecord
 
 _HEAD = re.compile(rb'"shard":("(?:[^"\\]|\\.)*"),"task":("(?:[^"\\]|\\.)*"),"repeat":(\d{1,18})')
 """How a line begins that was written for a unit, whatever became of its rest."""

@@ -1,4 +1,4 @@
-"""The journal: the only truth about a run. Append-only JSON lines, one file per writer.
+"""The journal: the only truth about a run. Append-only JSON lines, one file per writer. Here it is read.
 
 A worker's file holds attempts, and what they note for those who clean up after them. The supervisor's file holds
 attempts too (its verdicts on workers that died) and records of its own. Records carry a `kind`. Nothing is ever
@@ -8,329 +8,31 @@ which is behind every offset: readers notice neither.)
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple
-
-import msgspec
+from typing import BinaryIO, NamedTuple
 
 from prealloc.errors import JournalError
-from prealloc.files.atomic import fsync_folder, hint_of
-from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.lock import hold
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
-from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
+from prealloc.files.strict_json import StrictJsonError, has_surely_short_integers
 from prealloc.model.document import UNREADABLE
-from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
-from prealloc.model.part import Part
-from prealloc.model.plan import Unit
-from prealloc.model.policy import MOST_RESULT_BYTES
-from prealloc.model.prices import Price
-from prealloc.model.provenance import Provenance
-from prealloc.model.steer import Change
-from prealloc.model.usage import Usage
+from prealloc.model.outcome import Attempt, Status
 from prealloc.model.words import brief, quoted
-
-NO_RESULT = msgspec.Raw(b"null")
-
-
-class AttemptLine(Attempt, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """An attempt as its line has it: the result is JSON text, which only those decode who want to see it."""
-
-    result: msgspec.Raw = NO_RESULT
-
-    @property
-    def unit(self) -> Unit:
-        return Unit(self.shard, self.task, self.repeat)
-
-    def without_result(self) -> AttemptLine:
-        """All that is held in memory of an attempt; the shard's name is the same object in all of them."""
-        return msgspec.structs.replace(self, shard=sys.intern(self.shard), result=NO_RESULT)
-
-    def told(self) -> AttemptLine:
-        """What is said of it to other processes."""
-        if self.error is None:
-            return msgspec.structs.replace(self, result=NO_RESULT)
-        return msgspec.structs.replace(self, result=NO_RESULT, error=self.error.brief())
-
-    def judged(self) -> AttemptLine:
-        """The same with the verdict of its result: the first version of the format left that to the reader."""
-        if self.success is not None or self.result is NO_RESULT:
-            return self
-        return msgspec.structs.replace(self, **verdict(_values.decode(self.result))._asdict())
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
-    """What is noted besides endings."""
-
-
-class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session", omit_defaults=True):
-    """A master took up the run: `run` is session 1, each resume the next."""
-
-    session: int
-    reopen_failed: bool
-    """`resume --failed`: outcomes that are final but not ok are open again from here on."""
-    started_at: Seconds | None = None
-    """Wall clock, as all times of records. None: of a version that did not note it."""
-    part: Part | None = None
-    """What it was asked for; None: everything that is open."""
-    options: dict[str, Any] = {}
-    """Fields of RunPolicy that have other values from here on than run.json says."""
-    on_end: str | None = None
-    """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
-    prices: dict[str, Price] = {}
-    """Of tokens by model, from here on; none: those of run.json."""
-    made_with: Provenance | None = None
-    """What its code was; None: as run.json says."""
-
-
-class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
-    """These units are open again from here on, though they have ended: `resume --failed` for a part of a run."""
-
-    units: tuple[tuple[str, str, int], ...]
-    """(shard, task, repeat)."""
-
-
-class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session_end"):
-    """It came to its end, or was stopped by the user. Without this line: it was killed, or could not go on."""
-
-    session: int
-    ended_at: Seconds
-
-
-class SealedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many bytes at the beginning of a file had this SHA-256."""
-
-    file: str
-    """Its place in the run folder."""
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
-    sha256: str
-
-
-class Sealed(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sealed"):
-    """What stood in the journal's files at this time, so that a later edit is noticed."""
-
-    at: Seconds
-    files: tuple[SealedFile, ...]
-
-
-class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
-    """From here on the session goes on in another way."""
-
-    at: Seconds
-    stopped: str | None = None
-    """A limit of the whole run is reached, and nothing more starts: which one."""
-    change: Change | None = None
-    """What `prealloc ctl` has asked for."""
-
-
-class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker", omit_defaults=True):
-    """A worker process was started for a shard."""
-
-    shard: str
-    incarnation: int
-    pid: int
-    units: int
-    started_at: Seconds | None = None
-    lane: str | None = None
-    """The lane that serves it."""
-    host: str | None = None
-    """The host that the process id is of; None: the machine of the master."""
-
-
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
-    """It is gone for certain, in whatever way, and its units have been decided or handed on."""
-
-    shard: str
-    incarnation: int
-    ended_at: Seconds
-    lost: str | None = None
-    """Why, if it died or was killed."""
-
-
-class UnitRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is noted of an attempt at a unit."""
-
-    shard: str
-    task: str
-    repeat: int
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
-
-    @property
-    def unit(self) -> Unit:
-        return Unit(self.shard, self.task, self.repeat)
-
-
-class SoloDeath(UnitRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
-    """A unit's worker died while the unit was alone in it. The count must survive the master."""
-
-    reason: str
-
-
-class LibraryOpen(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="library_open"):
-    """A worker of this shard (the fork server, if empty) tried to open the task library."""
-
-    shard: str
-    path: str
-
-
-class AttemptRecord(UnitRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is noted of an attempt so that somebody can clean up after it, should its process be killed."""
-
-
-class AttemptBegan(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="began"):
-    """Written in runs with --cleanup only, before the function is called."""
-
-
-class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="note"):
-    """What the function recorded with `ctx.note`."""
-
-    value: Any
-
-
-class AttemptLost(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="lost", omit_defaults=True):
-    """Its worker died while it ran, which decided nothing: the unit is tried again."""
-
-    reason: str
-    usage: Usage | None = None
-    """What it had used by then, as far as it has said so."""
-
-
-class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="clean"):
-    """The attempt has come back and cleaned up by itself, or --cleanup has done it in its stead."""
-
-
-AnyRecord = (
-    SessionStarted
-    | Reopened
-    | Steered
-    | Sealed
-    | SessionEnded
-    | WorkerStarted
-    | WorkerEnded
-    | SoloDeath
-    | LibraryOpen
-    | AttemptBegan
-    | Noted
-    | AttemptLost
-    | CleanedUp
+from prealloc.store.journal_lines import (
+    MOST_LINE_BYTES,
+    AnyRecord,
+    AttemptLine,
+    AttemptRecord,
+    SessionEnded,
+    SessionStarted,
+    attempt_lines,
+    encoder,
+    record_lines,
+    refuse_twice,
 )
 
-MOST_LINE_BYTES = MOST_RESULT_BYTES + 2**20
-"""The largest result, and around it an error with its traceback, ids and numbers."""
-
 _PIECE = 2**20
-
-_lines = msgspec.json.Decoder(AttemptLine)
-_values = msgspec.json.Decoder()
-_records = msgspec.json.Decoder(AnyRecord)
-_encoder = msgspec.json.Encoder()
-
-
-class _Points(NamedTuple):
-    """What the fault points of a journal file are called: they differ by who writes it."""
-
-    open: Point
-    fsync: Point
-    attempt: Point
-
-
-_WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
-_REPLICA = _Points(Point.REPLICA_OPEN, Point.REPLICA_FSYNC, Point.REPLICA_APPEND)
-_SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
-_RECORDS: Mapping[type[AttemptLine | Record], Point] = {
-    SessionStarted: Point.SUPERVISOR_SESSION,
-    Reopened: Point.SUPERVISOR_REOPENED,
-    Steered: Point.SUPERVISOR_STEERED,
-    Sealed: Point.SUPERVISOR_SEALED,
-    SessionEnded: Point.SUPERVISOR_SESSION_END,
-    WorkerStarted: Point.SUPERVISOR_WORKER,
-    WorkerEnded: Point.SUPERVISOR_WORKER_END,
-    SoloDeath: Point.SUPERVISOR_DEATH,
-    AttemptLost: Point.SUPERVISOR_LOST,
-    LibraryOpen: Point.SUPERVISOR_LIBRARY,
-}
-
-
-class JournalWriter:
-    """Appends lines, from any thread, to a file that has no other writer.
-
-    A line is on its way to the disk when append returns.
-    Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
-    told to anyone, since an outcome that is not in the journal does not exist. From then on every append raises:
-    a line behind half a line would be damage in the middle, and a line that came through after one that did not
-    would let the run look whole.
-    """
-
-    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False, again: bool = False) -> None:
-        """`replica`: its lines are those of a worker elsewhere; `again`: it was closed, and there is more."""
-        self._path = path
-        writer = parse_journal_name(path.name)
-        own = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
-        self._points = _REPLICA if replica else own
-        self._lock = threading.Lock()
-        self._failure: OSError | None = None
-        self._fsync = fsync
-        try:
-            fault_point(self._points.open)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(path, flags if again else flags | os.O_CREAT | os.O_EXCL, 0o666)
-            hold(self._descriptor)
-            if fsync and not again:
-                fault_point(self._points.fsync)
-                fsync_folder(path.parent)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def append(self, line: AttemptLine | Record) -> None:
-        """Writes one line."""
-        self._write(self._point(line), _encoder.encode(line) + b"\n")
-        self.sync()
-
-    def copy(self, lines: Sequence[bytes]) -> None:
-        """Writes lines of another journal, which have been checked, as they are. Call `sync` before that is told."""
-        self._write(Point.REPLICA_APPEND, b"\n".join((*lines, b"")))
-
-    def sync(self) -> None:
-        """Has what was written survive power loss too, where that is asked for."""
-        if self._fsync:
-            try:
-                fault_point(self._points.fsync)
-                os.fsync(self._descriptor)
-            except OSError as error:
-                self._failure = error
-                raise self._failed(error) from error
-
-    def _write(self, point: Point, rest: bytes) -> None:
-        with self._lock:  # a line may take several writes
-            if self._failure is not None:
-                raise self._failed(self._failure)
-            try:
-                fault_point(point, self._descriptor, rest)
-                while rest:  # nearly always once
-                    rest = rest[os.write(self._descriptor, rest) :]
-            except OSError as error:
-                self._failure = error
-                raise self._failed(error) from error
-
-    def _point(self, line: AttemptLine | Record) -> Point:
-        if isinstance(line, AttemptLine) and line.reused is not None:
-            return Point.SUPERVISOR_REUSED
-        if isinstance(line, CleanedUp) and self._points is _SUPERVISOR:
-            return Point.SUPERVISOR_CLEANED
-        return _RECORDS.get(type(line), self._points.attempt)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _failed(self, error: OSError) -> JournalError:
-        remedy = hint_of(error, self._path) or "free space or fix the disk"
-        hint = f"{remedy}, then `prealloc resume`; what finished before is kept"
-        return JournalError(f"the journal cannot be written: {error.strerror}", where=str(self._path), hint=hint)
 
 
 class Line(NamedTuple):
@@ -450,13 +152,13 @@ class _Reader:
         results themselves that is looked for when they are read.
         """
         try:
-            attempts: list[AttemptLine] = _lines.decode_lines(piece)
+            attempts: list[AttemptLine] = attempt_lines.decode_lines(piece)
             piece.decode()  # results are text too
         except UNREADABLE:
             return None
         fine = (
             len(attempts) == len(lines)
-            and _encoder.encode_lines(attempts) == piece
+            and encoder.encode_lines(attempts) == piece
             and has_surely_short_integers(piece)
             and b'"status":"not_run"' not in piece
             and {attempt.shard for attempt in attempts} <= {self._file.writer.shard}
@@ -490,17 +192,12 @@ def read_line(path: Path, offset: int, length: int) -> AttemptLine:
         with open(open_regular(path, inside=path.parent), "rb") as file:
             file.seek(offset)
             raw = file.read(length)
-        line = _lines.decode(raw)
-        _refuse_twice(raw)
+        line = attempt_lines.decode(raw)
+        refuse_twice(raw)
     except (Unusable, OSError, *UNREADABLE, StrictJsonError) as error:
         hint = "restore it from a copy; a journal is append-only"
         raise JournalError(f"the line at byte {offset} cannot be read: {error}", where=str(path), hint=hint) from None
     return line.judged()
-
-
-def with_result(line: AttemptLine) -> Attempt:
-    """The attempt as people want it, its result decoded."""
-    return Attempt(**{**msgspec.structs.asdict(line), "result": _values.decode(line.result)})
 
 
 def _repair(path: Path) -> str:
@@ -520,8 +217,10 @@ def parse_line(file: JournalFile, line: bytes, number: int) -> AttemptLine | Any
     if len(line) > MOST_LINE_BYTES:
         raise damaged(file.path, number, f"it is longer than {MOST_LINE_BYTES} bytes")
     try:
-        content: AttemptLine | AnyRecord = (_records if line.startswith(b'{"kind":') else _lines).decode(line)
-        _refuse_twice(line)
+        content: AttemptLine | AnyRecord = (record_lines if line.startswith(b'{"kind":') else attempt_lines).decode(
+            line
+        )
+        refuse_twice(line)
     except (*UNREADABLE, StrictJsonError) as error:
         raise damaged(file.path, number, str(error)) from None
     if (why := _misplaced(file.writer, content)) is not None:
@@ -540,13 +239,3 @@ def _misplaced(writer: JournalName, content: AttemptLine | AnyRecord) -> str | N
     if isinstance(content, SessionStarted | SessionEnded) and content.session != writer.session:
         return f"it belongs to session {content.session}"
     return None
-
-
-def _refuse_twice(line: bytes) -> None:
-    """One text has one meaning: of two equal keys msgspec would take the last. Raises StrictJsonError."""
-    same = _encoder.encode(_values.decode(line)) == line
-    if same and (has_surely_short_integers(line) or len(line) > MOST_WALKED):
-        return
-    if len(line) > MOST_WALKED:
-        raise StrictJsonError("it is not as prealloc writes it")
-    compact(line)

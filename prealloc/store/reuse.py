@@ -13,7 +13,7 @@ from prealloc.model.outcome import FINAL
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, fold
 from prealloc.store.identity import Facts, Identity, Rule, TaskFacts, differences, identities
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.store.run_folder import OpenRun
 
 WHYS_TOLD = 5

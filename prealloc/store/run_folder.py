@@ -29,7 +29,8 @@ from prealloc.model.words import quoted, shown
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.fold import UnitState
 from prealloc.store.identity import copy_numbers
-from prealloc.store.journal import SessionStarted, damaged, journal_files, read_lines
+from prealloc.store.journal import damaged, journal_files, read_lines
+from prealloc.store.journal_lines import SessionStarted
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice

@@ -18,7 +18,8 @@ import msgspec
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.store.journal import Sealed, SealedFile, journal_files
+from prealloc.store.journal import journal_files
+from prealloc.store.journal_lines import Sealed, SealedFile
 
 _FILES_A_LINE = 1000
 _PIECE = 2**20

@@ -18,7 +18,8 @@ from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.outcome import FINAL
 from prealloc.model.plan import Unit
 from prealloc.store.fold import RunState
-from prealloc.store.journal import AttemptLine, journal_files, read_line, read_lines
+from prealloc.store.journal import journal_files, read_line, read_lines
+from prealloc.store.journal_lines import AttemptLine
 
 MOST_BYTES = 2**20
 """Of the list of folders."""

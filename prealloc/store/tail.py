@@ -13,7 +13,8 @@ import msgspec
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.document import UNREADABLE
-from prealloc.store.journal import AnyRecord, AttemptLine, JournalFile, journal_files, parse_line
+from prealloc.store.journal import JournalFile, journal_files, parse_line
+from prealloc.store.journal_lines import AnyRecord, AttemptLine
 
 T = TypeVar("T")
 

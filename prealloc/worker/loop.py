@@ -24,7 +24,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import KEY_REFUSED, STOPPED, ErrorInfo, Status
 from prealloc.model.policy import HEARTBEAT_S, KILL_STEP_S
 from prealloc.processes.signals import leave_to_master
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard

@@ -12,7 +12,7 @@ import msgspec
 
 from prealloc.model.outcome import Answer, ErrorInfo
 from prealloc.model.usage import Usage
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.worker.job import Count, UnitOrder
 
 NO_THREAD = 75

@@ -29,7 +29,8 @@ from prealloc.model.retry import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
 from prealloc.model.task import LightweightTask
 from prealloc.model.usage import Usage, model_named
-from prealloc.store.journal import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
+from prealloc.store.journal_lines import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, Noted
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext

@@ -20,7 +20,8 @@ from prealloc.api.status import status
 from prealloc.doctor.finding import Level
 from prealloc.doctor.run_checks import check_run
 from prealloc.files.paths import RunPaths
-from prealloc.store.journal import JournalWriter, WorkerStarted
+from prealloc.store.journal_lines import WorkerStarted
+from prealloc.store.journal_writer import JournalWriter
 
 pytestmark = pytest.mark.fault
 

@@ -17,7 +17,8 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.plan import Unit
 from prealloc.store.fold import fold
 from prealloc.store.health import examine
-from prealloc.store.journal import JournalWriter, SessionStarted, SoloDeath
+from prealloc.store.journal_lines import SessionStarted, SoloDeath
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.store.repair import repair
 
 UNITS = [Unit("shard-00", f"t{n}", 0) for n in range(4)]

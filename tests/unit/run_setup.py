@@ -14,7 +14,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.plan import Shard
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.worker.job import UnitOrder
 
 

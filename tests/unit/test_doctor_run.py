@@ -20,7 +20,8 @@ from prealloc.doctor.strays import find_strays
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import RunPaths
 from prealloc.processes.parent import MARK, RUN_MARK, run_mark
-from prealloc.store.journal import JournalWriter, WorkerStarted
+from prealloc.store.journal_lines import WorkerStarted
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.testing import make_plan
 
 OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM

@@ -27,7 +27,7 @@ from prealloc.model.outcome import Answer, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
-from prealloc.store.journal import AttemptBegan, CleanedUp, Noted
+from prealloc.store.journal_lines import AttemptBegan, CleanedUp, Noted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import UnitOrder

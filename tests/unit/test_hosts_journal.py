@@ -22,7 +22,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import fold
-from prealloc.store.journal import SessionStarted, WorkerStarted
+from prealloc.store.journal_lines import SessionStarted, WorkerStarted
 from prealloc.store.spools import note_spools, unheard
 
 FILE = "shard-00.0001.0001.jsonl"

@@ -25,16 +25,9 @@ from prealloc.model.outcome import FINAL, ErrorInfo, Status, verdict
 from prealloc.model.plan import Unit
 from prealloc.store import journal as module
 from prealloc.store.fold import fold
-from prealloc.store.journal import (
-    AttemptLine,
-    AttemptLost,
-    JournalFile,
-    JournalWriter,
-    SessionStarted,
-    SoloDeath,
-    journal_files,
-    read_lines,
-)
+from prealloc.store.journal import JournalFile, journal_files, read_lines
+from prealloc.store.journal_lines import AttemptLine, AttemptLost, SessionStarted, SoloDeath
+from prealloc.store.journal_writer import JournalWriter
 
 UNITS = [Unit("shard-00", task, 0) for task in ("a", "b")]
 
@@ -87,7 +80,7 @@ def test_each_line_is_one_write(run: RunPaths, monkeypatch: pytest.MonkeyPatch) 
     """A kill between two lines leaves whole lines: each goes out in one system call, before append returns."""
     sizes: list[int] = []
     write_ = os.write
-    monkeypatch.setattr(module.os, "write", lambda fd, data: sizes.append(len(data)) or write_(fd, data))
+    monkeypatch.setattr(os, "write", lambda fd, data: sizes.append(len(data)) or write_(fd, data))
     path = run.worker_journal("shard-00", 1, 1)
     writer = JournalWriter(path)
     for number in range(3):
@@ -106,7 +99,7 @@ def test_a_disk_that_fails_is_told(run: RunPaths, monkeypatch: pytest.MonkeyPatc
     def fail(*arguments: Any) -> int:
         raise error
 
-    monkeypatch.setattr(module.os, call, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(JournalError, match=error.strerror) as caught:
         writer.append(attempt())
     monkeypatch.undo()
@@ -118,7 +111,7 @@ def test_a_disk_that_fails_is_told(run: RunPaths, monkeypatch: pytest.MonkeyPatc
 def test_short_writes_are_gone_on_with(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write may take a part only (a signal, a full pipe): the rest follows."""
     write_ = os.write
-    monkeypatch.setattr(module.os, "write", lambda fd, data: write_(fd, bytes(data[:7])))
+    monkeypatch.setattr(os, "write", lambda fd, data: write_(fd, bytes(data[:7])))
     path = run.worker_journal("shard-00", 1, 1)
     write(path, attempt())
     monkeypatch.undo()
@@ -323,7 +316,7 @@ def test_nothing_is_written_behind_half_a_line(run: RunPaths, monkeypatch: pytes
     writer = JournalWriter(path)
     writer.append(attempt("t0"))
     whole = path.stat().st_size
-    monkeypatch.setattr("prealloc.store.journal.os.write", full)
+    monkeypatch.setattr("prealloc.store.journal_writer.os.write", full)
     with pytest.raises(JournalError, match="No space left"):
         writer.append(attempt("t1"))
     monkeypatch.undo()  # somebody has freed space
@@ -343,7 +336,7 @@ def test_lines_of_several_threads_stay_whole(run: RunPaths, monkeypatch: pytest.
 
     path = run.worker_journal("shard-00", 1, 1)
     writer = JournalWriter(path)
-    monkeypatch.setattr("prealloc.store.journal.os.write", short)
+    monkeypatch.setattr("prealloc.store.journal_writer.os.write", short)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(writer.append, [attempt(f"t{number}") for number in range(20)]))
     writer.close()

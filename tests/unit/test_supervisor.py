@@ -26,7 +26,7 @@ from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable

@@ -38,7 +38,7 @@ from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.processes.signals import handled
 from prealloc.processes.waiting import await_readable
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal_writer import JournalWriter
 from prealloc.worker.guard import library_files
 
 BEAT_S = 1.0

@@ -24,7 +24,7 @@ from prealloc.errors import CannotGoOn, EngineError, PreallocError
 from prealloc.model.events import AttemptEnded, HostLost, Note, WorkerGone
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS
-from prealloc.store.journal import AttemptLine, AttemptLost, SoloDeath
+from prealloc.store.journal_lines import AttemptLine, AttemptLost, SoloDeath
 from prealloc.worker.job import Key, UnitOrder
 
 PATIENCE = 1.5

@@ -19,19 +19,18 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, parse_journal_name
 from prealloc.model.document import Unreadable
 from prealloc.store.fold import Due, Untidied
-from prealloc.store.journal import (
+from prealloc.store.journal import JournalFile, parse_line
+from prealloc.store.journal_lines import (
     MOST_LINE_BYTES,
     AnyRecord,
     AttemptLine,
     AttemptRecord,
-    JournalFile,
-    JournalWriter,
     LibraryOpen,
     SoloDeath,
     WorkerEnded,
     WorkerStarted,
-    parse_line,
 )
+from prealloc.store.journal_writer import JournalWriter
 
 ACK_S, ACK_BYTES = 0.1, 2**18
 """What is in the run's journal is acknowledged after this time, or when it is so much."""

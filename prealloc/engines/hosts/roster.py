@@ -15,7 +15,7 @@ from prealloc.engines.hosts.replica import GivenShard, Replica
 from prealloc.engines.hosts.wire import Beat, Hi, Message, Numbered, Ready, Run
 from prealloc.engines.waiting import after, next_of
 from prealloc.model.events import HostState
-from prealloc.store.journal import AttemptLine
+from prealloc.store.journal_lines import AttemptLine
 from prealloc.worker.job import Key, UnitOrder
 
 

@@ -34,7 +34,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.model.words import size
-from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
+from prealloc.store.journal_lines import MOST_LINE_BYTES, AttemptLine, SoloDeath
 from prealloc.worker.job import Key
 
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
