@@ -59,7 +59,7 @@ def read_library(
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
     keep, notes = checked_keep(keep), notes or (lambda note: None)
-    text, format, took = _find(library, difficulty, needed(fields, keep))
+    text, format = _find(library, difficulty, needed(fields, keep))
     path, opened = Path(text.path), None
     is_packed = packing(head_of(path, 4)) is not None
     is_large = _bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
@@ -79,7 +79,7 @@ def read_library(
 
         copies, shortlist = stream or is_large, shortlist or Everything
         opened = TextLibrary(text, shortlist, keep=keep, fields=fields, progress=progress, copies=copies)
-    opened.took = took
+    opened.took = text.took
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     if opened.note:
         notes(opened.note)
@@ -94,26 +94,26 @@ def _bytes_of(path: Path) -> int:
 
 def _find(
     library: Any, difficulty: str | None, needed: frozenset[str] = frozenset()
-) -> tuple[Source, LibraryFormat | None, str | None]:
-    """Where a library is, its format (None: a text), and how that was chosen."""
+) -> tuple[Source, LibraryFormat | None]:
+    """Where a library is, and its format (None: a text)."""
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return python_source(library, needed), None, None
+        return python_source(library, needed), None
     if str(library) == "-":
-        return STDIN, None, None
+        return STDIN, None
     path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return file_source(path), PARTS, None
+        return file_source(path), PARTS
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
         if (source := task_files(path)) is not None:
-            return source, None, None
+            return source, None
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return file_source(file), format, took
+    return file_source(file)._replace(took=took), format
 
 
 def _refuse_address(path: str) -> None:
@@ -134,7 +134,7 @@ def _refuse_address(path: str) -> None:
 
 def text_source(library: Any, difficulty: str | None) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    text, format, _ = _find(library, difficulty)
+    text, format = _find(library, difficulty)
     return text if format is None and not text.once else None
 
 

@@ -41,6 +41,8 @@ class Source(NamedTuple):
     """Gives the text. Raises LibraryError."""
     once: bool = False
     """Whether it is gone when it has been read."""
+    took: str | None = None
+    """Which files of a folder it is, as a sentence; None where there was nothing to choose."""
 
     @property
     def is_made(self) -> bool:

@@ -18,13 +18,16 @@ from prealloc.library.disk import Progress, files_below, read_file
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.markup import ENDINGS, json_of
+from prealloc.library.text.refuse import python
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON
-from prealloc.model.words import quoted
+from prealloc.model.words import quoted, shown
 
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
+_MOST_AWAY = 5
+"""Names of files in a command."""
 
 
 def task_files(folder: Path) -> Source | None:
@@ -40,7 +43,9 @@ def task_files(folder: Path) -> Source | None:
         files = [file for file in files if file.name == names[0]]
     elif len(files) < len(found):
         return None
-    if not files or not _may_be_task(files[0]):
+    first = _first_task(files[0]) if files else {}
+    held = _only_list(first)
+    if not first or (held is not None and len(files) == 1):
         return None
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
@@ -55,39 +60,57 @@ def task_files(folder: Path) -> Source | None:
         _refuse_other_kinds(folder, files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
-        if common.best()[0] in (None, *common.late):
+        if (best := common.best()[0]) in (None, *common.late):
+            _refuse_odd(folder, files, tasks, common)
+            if best is None:
+                _refuse_lists(folder, files, tasks)
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    return Source(folder, str(folder), LINES, read)
+    took = "took 1 file of this folder, which is a task"
+    if len(files) > 1:
+        took = f"took {len(files):,} files of this folder for a task each"
+    took += "" if held is None else f"; the first has a list {shown(held)}"
+    return Source(folder, str(folder), LINES, read, took=took)
 
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
     """Raises LibraryError where not all of the files are tasks."""
     found = _without_common_field(tasks) or _of_two_names(files, tasks)
-    if found is None:
-        return
-    problem, place = found
-    name = re.sub(r"[*?[\\]", r"\\\g<0>", files[place].name)  # find takes a pattern
-    away = f"find {quoted(folder)} -name {shlex.quote(name)} -exec mv {{}} {{}}.aside ';'"
-    hint = f"give the folder with the tasks, or move those of this name away: {away}"
-    problem = f"{problem}: this one has {', '.join(tasks[place])[:80]}"
-    raise LibraryError(problem, where=str(files[place]), hint=hint)
+    if found is not None:
+        problem, places = found
+        problem = f"{problem}: this one has {', '.join(tasks[places[0]])[:80]}"
+        odd = [files[at] for at in places] if len(places) < len(files) else []
+        raise LibraryError(problem, where=str(files[places[0]]), hint=_away(folder, odd))
 
 
-def _without_common_field(tasks: Sequence[dict[str, Raw]]) -> tuple[str, int] | None:
-    """Whether the files have no field in common, in words, and which of them is least like the others."""
+def _away(folder: Path, odd: Sequence[Path]) -> str:
+    """What to do about files that are not tasks."""
+    names = sorted({re.sub(r"[*?[\\]", r"\\\g<0>", file.name) for file in odd})  # find takes patterns
+    hint = "give the folder with the tasks"
+    if not 0 < len(names) <= _MOST_AWAY:
+        return f"{hint}, or the library's file"
+    tests = " -o ".join(f"-name {shlex.quote(name)}" for name in names)
+    tests = f"'(' {tests} ')'" if len(names) > 1 else tests
+    which = "those of these names" if len(names) > 1 else "those of this name"
+    return f"{hint}, or move {which} away: find {quoted(folder)} {tests} -exec mv {{}} {{}}.aside ';'"
+
+
+def _without_common_field(tasks: Sequence[dict[str, Raw]]) -> tuple[str, list[int]] | None:
+    """Whether the files have no field in common, in words, and those that are least like the others."""
     fields = [set(task) for task in tasks if task]
     if not fields or set.intersection(*fields):
         return None
     count = Counter(key for task in tasks for key in task)
-    odd = min(range(len(tasks)), key=lambda place: (count[next(iter(tasks[place]), "")], len(tasks[place])))
+    like = max(tasks, key=lambda task: (count[next(iter(task), "")], len(task)))
+    key = max(like, key=count.__getitem__)
+    odd = [place for place, task in enumerate(tasks) if key not in task or count[key] == 1]
     return "the files have no field in common, so they are not all tasks", odd
 
 
-def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tuple[str, int] | None:
+def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tuple[str, list[int]] | None:
     """Whether files of two names lie in several folders, and share less than half of their fields; and one of them."""
     often, fields = Counter(file.name for file in files), dict[str, set[str]]()
     for file, task in zip(files, tasks, strict=True):
@@ -97,19 +120,55 @@ def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tup
     for name, own in fields.items():
         if 2 * len(own & fields[task_name]) < len(own | fields[task_name]):
             problem = f"{task_name} and {name} lie in several folders and share few fields, so one is not the task"
-            return problem, [file.name for file in files].index(name)
+            return problem, [place for place, file in enumerate(files) if file.name == name]
     return None
 
 
-def _may_be_task(file: Path) -> bool:
-    """Whether a file holds an object that is not itself a library."""
-    if (ending := file.suffix.lower()) in ENDINGS:
-        return json_of([read_file(file)], ending, str(file)).startswith(b"{")
+def _refuse_odd(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: Names) -> None:
+    """Raises LibraryError where some files have ids of their own and others have none."""
+    for column in common.ids:
+        if column.kind is not None and column not in common.late:
+            odd = [at for at, task in enumerate(tasks) if not any(name in task for name in column.names)]
+            if odd:
+                problem = f"the file has no {column.names[0]}, and others have one"
+                raise LibraryError(problem, where=str(files[odd[0]]), hint=_away(folder, [files[at] for at in odd]))
+
+
+def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
+    """Raises LibraryError where every file has the same only list of objects, and it is most of the text."""
+    name = _only_list(tasks[0])
+    if name is None or any(_only_list(task) != name for task in tasks):
+        return
+    if 2 * sum(len(bytes(task[name])) for task in tasks) < sum(len(msgspec.json.encode(task)) for task in tasks):
+        return
+    hint = "make one file of the lists, or give every file an id if it is a task"
+    if all(file.suffix == ".json" for file in files):
+        each = "f.stem" if len({file.stem for file in files}) == len(files) else "str(f.parent)"
+        pattern = files[0].name if {file.name for file in files} == {files[0].name} else "*.json"
+        found = f"for f in sorted(pathlib.Path({str(folder)!r}).rglob({pattern!r}))"
+        whole = "json.loads(f.read_text())"
+        start = "import json, pathlib; [print(json.dumps({"
+        lines = python(f"{start}'type': {each}, **task}})) {found} for task in {whole}[{name!r}]]")
+        ones = python(f"{start}'id': {each}, **{whole}}})) {found}]")
+        hint = f"make a task of each item: {lines} > tasks.jsonl; or of each file: {ones} > tasks.jsonl"
+    problem = f"each of the {len(files):,} files holds a list {shown(name)}: its items may be the tasks, or the files"
+    raise LibraryError(problem, where=str(folder), hint=hint)
+
+
+def _first_task(file: Path) -> dict[str, Raw]:
+    """The fields of the object that a file holds; none if it is no object, or itself a library."""
+    ending, content = file.suffix.lower(), read_file(file)
     try:
-        fields = FIELDS.decode(read_file(file))
+        fields = FIELDS.decode(json_of([content], ending, str(file)) if ending in ENDINGS else content)
     except UNREADABLE:
-        return False
-    return bool(fields) and bytes(fields.get("tasks", b""))[:1] != b"["
+        return {}
+    return {} if bytes(fields.get("tasks", b""))[:1] == b"[" else fields
+
+
+def _only_list(task: dict[str, Raw]) -> str | None:
+    """The field that is the only list of objects in a task."""
+    lists = [name for name, raw in task.items() if re.match(rb"\[\s*\{", raw)]
+    return lists[0] if len(lists) == 1 else None
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:

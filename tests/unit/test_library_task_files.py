@@ -1,0 +1,93 @@
+"""Folders of a file per task: what is told of them, and what is refused because it may be something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_tasks import planned
+
+from prealloc.errors import LibraryError
+from prealloc.library import read_library
+
+EXAMPLES = [{"input": f"question {n}", "target": "(A)"} for n in range(4)]
+
+
+def put(folder: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def obeyed(command: str, folder: Path) -> None:
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["sh", "-c", command], check=True, cwd=folder, env={**os.environ, "PATH": paths})
+
+
+def test_it_is_told_that_files_were_taken_for_tasks(tmp_path: Path) -> None:
+    """Law: who meant the lists in the files sees it at once."""
+    folder = put(tmp_path, {f"{name}.json": {"name": name, "examples": EXAMPLES} for name in "ab"})
+    assert read_library(folder).took == "took 2 files of this folder for a task each; the first has a list 'examples'"
+    assert (
+        read_library(put(tmp_path / "c", {"t.json": {"id": "x"}})).took == "took 1 file of this folder, which is a task"
+    )
+
+
+def test_a_document_alone_in_a_folder_is_the_library(tmp_path: Path) -> None:
+    """Law: a list in it makes it one; nobody has a folder for a single task with a list."""
+    library = read_library(put(tmp_path, {"t.json": {"canary": "x", "examples": [{"id": "a"}, {"id": "b"}]}}))
+    assert (library.ids, library.took) == (["a", "b"], "took t.json, the only library in this folder")
+
+
+@pytest.mark.parametrize("names", [("navigate.json", "it's ruin.json"), ("a/evals.json", "b/evals.json")])
+def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Law: where the items of every file may be the tasks as well, that is asked; both commands write a library."""
+    folder = put(tmp_path / "of $HOME", {name: {"canary": "x", "examples": EXAMPLES} for name in names})
+    with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
+        planned(folder)
+    items, files = str(caught.value.hint).removeprefix("make a task of each item: ").split("; or of each file: ")
+    obeyed(items, tmp_path)
+    (library,) = planned(tmp_path / "tasks.jsonl", id_from="content").file.libraries
+    assert (library.tasks, len(library.types)) == (8, 2)
+    obeyed(files, tmp_path)
+    assert len(read_library(tmp_path / "tasks.jsonl")) == 2
+
+
+def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:
+    """Law: a file with an id of its own is a task, and so is one of which a list is the smaller part."""
+    put(tmp_path / "ids", {f"{n}.json": {"id": f"t{n}", "steps": EXAMPLES} for n in range(3)})
+    put(tmp_path / "long", {f"{n}.json": {"prompt": "x" * 1000, "steps": EXAMPLES} for n in range(3)})
+    assert read_library(tmp_path / "ids").ids == ["t0", "t1", "t2"]
+    assert read_library(tmp_path / "long").ids == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("odd", ["a_schema.json", "schema.json"])
+def test_a_file_without_an_id_beside_others_is_not_a_task(tmp_path: Path, odd: str) -> None:
+    """Law: file names are ids only where no file has one; the command leaves the tasks."""
+    folder = put(tmp_path, {f"t{n}.json": {"id": f"t{n}", "type": "x", "q": n} for n in range(3)})
+    put(folder, {odd: {"type": "object", "q": "a number"}})
+    with pytest.raises(LibraryError, match="the file has no id, and others have one") as caught:
+        planned(folder)
+    assert caught.value.where == str(folder / odd)
+    obeyed(str(caught.value.hint).rpartition(": ")[2], tmp_path)
+    assert read_library(folder).ids == ["t0", "t1", "t2"]
+
+
+def test_all_files_that_are_not_tasks_are_named_at_once(tmp_path: Path) -> None:
+    """Law: one command moves them away, whatever they are called; where no two files agree, nothing is moved."""
+    folder = put(tmp_path, {f"{n}.json": {"instruction": "x", "app": n} for n in range(3)})
+    put(folder, {"settings.json": {"email": "x"}, "it's *all*.json": {"chrome": []}})
+    with pytest.raises(LibraryError, match="no field in common") as caught:
+        planned(folder)
+    obeyed(str(caught.value.hint).rpartition(": ")[2], tmp_path)
+    assert read_library(folder).ids == ["0", "1", "2"]
+    put(tmp_path / "registry", {f"{n}.json": {f"eval {n}": 1} for n in range(3)})
+    with pytest.raises(LibraryError, match="no field in common") as caught:
+        planned(tmp_path / "registry")
+    assert caught.value.hint == "give the folder with the tasks, or the library's file"
