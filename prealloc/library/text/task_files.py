@@ -156,7 +156,7 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str,
 
 
 def _first_task(file: Path) -> dict[str, Raw]:
-    """The fields of the object that a file holds; none if it is no object, or itself a library."""
+    """The fields of the object that a file holds; none if it is not an object, or itself a library."""
     ending, content = file.suffix.lower(), read_file(file)
     try:
         fields = FIELDS.decode(json_of([content], ending, str(file)) if ending in ENDINGS else content)
