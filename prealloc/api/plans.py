@@ -232,12 +232,9 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         problem = f"{hold} nothing but an id and a type"
         if not self.fields:
             return f"{problem}, and the library has no other fields of them"
-        shown = [f"{each.name} (median {size(each.median)}, largest {size(each.largest)})" for each in self.fields]
-        left = listed(shown, _SHOWN_FIELDS)
-        hint = f"plan again with ‹keep› {self.keep}" + (
-            ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
-        )
-        return f"{problem}; the library also has {left}: {hint}"
+        left = listed((f"{each.name or repr('')} (up to {size(each.largest)})" for each in self.fields), _SHOWN_FIELDS)
+        or_all = "" if self.keep == EVERY_FIELD else ", or ‹keep› all for every field"
+        return f"{problem}; the library also has {left}: plan again with ‹keep› {self.keep}{or_all}"
 
 
 def _bare_tasks(chosen: _Chosen) -> BareTasks | None:

@@ -36,7 +36,12 @@ Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
-_MAY_BE_ID = re.compile(r"([_ .-]|\A)(id|ID|Id|\$oid)\Z|[a-z]I[dD]\Z")
+_MAY_BE_ID = re.compile(r"(([_ .-]|\A)(id|ID|Id|\$oid)|[a-z]I[dD])(_?v?\d+)?\Z")
+_ABOUT = ("metadata", "meta", "info")
+"""Objects in tasks that may hold the type."""
+_FEW_TASKS = 10
+"""Tasks that may well have a type each."""
+_MOST_TYPES = 4096
 
 
 def is_ours(text: bytes | memoryview) -> bool:
@@ -117,6 +122,8 @@ class Column:
         """What that first task has there."""
         self.hashes = array("Q")
         """Of the names, where they are to be distinct."""
+        self.kinds = set[str]()
+        """The names, where they are to be few; no more than somewhat above _MOST_TYPES."""
         self._read = read
 
     def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
@@ -232,6 +239,9 @@ class Names:
         if asked.id_from is not None:
             self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
+        if len(self.types) == 1 and asked.type_field is None:
+            nested = {_word(path.partition(".")[2]): path for path in _paths(first) if path.partition(".")[0] in _ABOUT}
+            self.types += [Column((nested[word],), _type) for word in map(_word, OTHER_TYPES) if word in nested]
         if asked.type_field is None:
             self.types.append(_Made(lambda places, _: [ONE_TYPE] * len(places)))
         if known is not None:
@@ -260,6 +270,9 @@ class Names:
         named = {column: names for column, names in found.items() if names is not None}
         for column in self.ids if len(self.ids) > 1 else ():
             column.hashes.extend(stable_hashes(named.get(column, ())))
+        for column in self.types[1:]:
+            if len(column.kinds) <= _MOST_TYPES:
+                column.kinds.update(named.get(column, ()))
         return named
 
     def has_workflow(self, task: Task) -> bool:
@@ -271,7 +284,7 @@ class Names:
         common = any(column.kind is not None for column in self.ids if column not in self.late)
         late = [column for column in self.late if common or column.has_twice]
         ids = [column for column in self.ids if column.lacking is None and column not in late]
-        types = [column for column in self.types if column.lacking is None]
+        types = [column for column in self.types if column.lacking is None and not self._differs(column)]
         ours = self.types[0]
         if self._asked.type_field is None and ours.kind and ours.lacking is not None and len(types) == 1:
             types = []  # some tasks have a type: then all must
@@ -279,6 +292,10 @@ class Names:
         id = min(ids, key=lambda column: (column.has_twice, column.kind is int), default=None)
         type = min(types, key=lambda column: (isinstance(column, _Made), column.kind is int), default=None)
         return id, type
+
+    def _differs(self, column: Column) -> bool:
+        """Whether what might be types tells all tasks apart, or nearly."""
+        return self._seen > _FEW_TASKS and len(column.kinds) >= min(self._seen, _MOST_TYPES)
 
     def chosen(self, *, has_workflow: bool) -> Naming:
         """The best column of each kind, where any task has a workflow. Raises LibraryError with all that is missing."""
@@ -288,7 +305,17 @@ class Names:
             raise self._missing(id, type, lost)
         said = {"id_field": id.said(ID_SPELLINGS), "type_field": type.said(TYPE_SPELLINGS)}
         fields = msgspec.structs.replace(self._asked, **said)
-        return Naming(id, type, fields, _note(self._asked, fields, one_type=not type.names))
+        left = "; ".join(filter(None, map(self._why_not, self.types[:-1]))) if not type.names else None
+        return Naming(id, type, fields, _note(self._asked, fields, no_types=left))
+
+    def _why_not(self, column: Column) -> str | None:
+        """Why a field that some tasks have is not their type."""
+        if column.kind is None:
+            return None
+        name = column.names[0]
+        if column.lacking is None:
+            return f"{name} has {len(column.kinds):,} values in {self._seen:,} tasks"
+        return f"task {column.lacking} has {column.problem(name)}"
 
     def _missing(self, id: Column | None, type: Column | None, flow: str | None) -> LibraryError:
         problems, hints, paths, asked = [], [], _paths(self._first), self._asked
@@ -314,20 +341,22 @@ class Names:
         if flow:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
             hints.append(did_you_mean(flow, paths))
-        names = [cut(path if path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
+        names = [cut(path if path.strip() and path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
         there = ", ".join([*names, "..."] if len(paths) > _SHOWN else names)
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
         return LibraryError(problem, where=self._where, hint="; ".join(hints))
 
 
-def _note(asked: Fields, found: Fields, *, one_type: bool) -> str | None:
+def _note(asked: Fields, found: Fields, *, no_types: str | None) -> str | None:
+    """`no_types`: why fields that may be the type are not; None where one is."""
     told = []
     if asked.id_from == "position":
         told.append("a task's id is its place in the library, so their order matters")
     if found.id_field != asked.id_field:
         told.append(f"ids are read from {found.id_field} (use ‹id_field› for another field)")
-    if one_type:
-        told.append(f"all tasks have type {ONE_TYPE!r} (use ‹type_field› to name a field with types)")
+    if no_types is not None:
+        why = f"; {no_types}" if no_types else ""
+        told.append(f"all tasks have type {ONE_TYPE!r} (use ‹type_field› to name a field with types{why})")
     elif found.type_field != asked.type_field:
         told.append(f"types are read from {found.type_field} (use ‹type_field› for another field)")
     return "; ".join(told) or None

@@ -123,8 +123,8 @@ def test_tasks_with_nothing_in_them_are_told(type_: Type, tmp_path: Path, bare: 
     assert note == "note: written to plan"
     assert warning == (
         "warning: all 6 planned tasks hold nothing but an id and a type; the library also has "
-        "description (median 8 B, largest 8 B), hint (median 1 B, largest 1 B), "
-        "inputs (median 7 B, largest 7 B): plan again with "
+        "description (up to 8 B), hint (up to 1 B), "
+        "inputs (up to 7 B): plan again with "
         "--keep description,hint,inputs, or --keep all for every field"
     )
     assert command.strip() == shlex.join(

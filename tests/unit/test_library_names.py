@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from benchmarks_as_published import BENCHMARKS, COUNT, Benchmark
+from msgspec import UNSET
 from small_tasks import TASKS, essence, lines, planned
 
 from prealloc.api import libraries
@@ -138,6 +139,37 @@ def test_common_names_are_known_as_others_spell_them(
     tasks = [{name: str(value).replace("#", str(n)) for name, value in fields.items()} for n in range(4)]
     read = read_library(lines(tmp_path / "t.jsonl", tasks))
     assert read.info.fields == Fields(id_field=told[0], type_field=told[1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "type", "why"),
+    [
+        ({"metadata": {"Category": "ab#"}}, "metadata.Category", ""),
+        ({"meta": {"type": "x"}, "repo": "ab#"}, "repo", ""),
+        ({"domain": "site#.com", "level": "ab#"}, "level", ""),
+        ({"domain": "site#.com"}, None, "; domain has 24 values in 24 tasks"),
+        ({"category": "ab#", "level": 2}, "level", ""),
+        ({"category": "ab#"}, None, "; task 7 has no category"),
+        ({"expected": {"type": "x"}}, None, ""),
+    ],
+)
+@pytest.mark.parametrize("batch", [batches.BATCH, 1])
+def test_a_type_is_shared_by_tasks_and_every_task_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, fields: dict[str, Any], type: str | None, why: str
+) -> None:
+    """Law: what differs in every task of many is no type; a note says why a field that some tasks have is not taken."""
+    monkeypatch.setattr(batches, "BATCH", batch)
+    text = json.dumps({"id": "t%d", **fields})
+    tasks = [json.loads((text % n).replace("ab#", "ab"[n % 2]).replace("#", str(n))) for n in range(24)]
+    if why.startswith("; task") or (type == "level" and "category" in fields):
+        del tasks[7]["category"]
+    read = read_library(lines(tmp_path / "t.jsonl", tasks))
+    assert read.info.fields == (UNSET if type is None else Fields(type_field=type))
+    assert read.note == (
+        f"all tasks have type 'task' (use ‹type_field› to name a field with types{why})"
+        if type is None
+        else f"types are read from {type} (use ‹type_field› for another field)"
+    )
 
 
 def test_the_choice_is_told_once_and_stands_in_the_plan(tmp_path: Path) -> None:
