@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 from run_events import attempt_ended, run_started, shard_info
+from scripted_run import check, ended, folded, script
 
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
@@ -20,133 +19,11 @@ from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.grid import Column, left_out
 from prealloc.report.grid import table as table_of
 from prealloc.report.lanes import hosts_line
-from prealloc.report.live import TableReporter
 from prealloc.report.page import Page, fact, svg_of
-from prealloc.report.plain import PlainReporter
 from prealloc.report.problem import render_error
 from prealloc.report.progress import RunProgress
-from prealloc.report.reporter import QuietReporter, reporter
-from prealloc.report.summary import exit_code_meaning, render_summary
+from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
-
-SCREENS = Path(__file__).parents[1] / "golden" / "screens"
-STATUSES = [Status.OK] * 6 + [Status.FAILED, Status.OK, Status.TIMEOUT, Status.INFRA]
-
-
-def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]:
-    """A run with everything in it: done, failing, lost, running and waiting shards, notes and memory."""
-    infos = tuple(
-        shard_info(
-            f"gpt-{'4o' if n % 2 else 'mini'}.easy.{n:03}",
-            units,
-            settings={"model": "gpt-4o" if n % 2 else "gpt-mini", "difficulty": "easy", "temperature": 0},
-            done={"ok": units, "failed": 0} if n == 0 else {},
-            success=Successes(decided=units, successes=6, reported=True) if n == 0 else Successes(),
-        )
-        for n in range(shards)
-    )
-    begun = run_started(*infos, run="runs/prompt-study-7", plan="3f9a12cdbeef", workers=4, concurrency=2, bound_s=12e3)
-    told: list[tuple[float, events.Event]] = [(0.0, begun)]
-    for n, info in enumerate(infos[1:6], start=1):
-        told.append((0.5, events.ShardStarted(shard=info.id, incarnation=1, pid=100 + n, units=units)))
-        for k in range(units if n == 1 else units - n):
-            at_s = 1.0 + k + n / 10
-            status = STATUSES[(k + n) % 10]
-            ok = status is Status.OK
-            unit = {"shard": info.id, "task": f"task_{k:03}", "repeat": 0, "attempt": 1}
-            told.append((at_s - 0.5, events.AttemptStarted(**unit)))
-            attempt = attempt_ended(
-                **unit,
-                type=("tool_use", "multi_step")[k % 2],
-                status=status,
-                outcome=not (status is Status.INFRA and k % 2),
-                started_at=at_s,
-                working_s=0.5 + k + n / 8,
-                waiting_s=0.25,
-                success=k % 3 != 0 if ok else None,
-                error=None if ok else ErrorInfo(type="ValueError", message=f"\nno {status}\nmore"),
-            )
-            told.append((at_s, attempt))
-            if status is Status.INFRA and k % 2:
-                told.append((at_s + 0.25, events.AttemptStarted(**unit | {"attempt": 2})))
-        told.append((12.0, events.AttemptStarted(shard=info.id, task="task_009", repeat=0, attempt=1)))
-    told += [
-        (12.1, events.ShardEnded(shard=infos[1].id)),
-        (12.2, events.WorkerLost(shard=infos[2].id, pid=102, reason="SIGKILL", suspects=1)),
-        (12.2, events.Note(text=f"{infos[2].id}: its worker was killed (SIGKILL); 1 task runs again alone")),
-        (
-            12.3,
-            events.MemorySampled(master=61_400_000, workers={i.id: 9_600_000 for i in infos[3:6]}, other=5_300_000),
-        ),
-    ]
-    # Stable: what happens at the same moment keeps its order.
-    return sorted(told, key=lambda timed: timed[0])
-
-
-def folded(told: list[tuple[float, events.Event]]) -> RunProgress:
-    progress = RunProgress()
-    for now_s, event in told:
-        progress.apply(event, now_s)
-    return progress
-
-
-UNIT = "gpt-4o.easy.001/task_005#0"
-
-
-def ended(progress: RunProgress, foreign: str | None = None) -> events.RunEnded:
-    """An end that fits the scripted run; `foreign` text takes the place of a type, an error and a unit in it."""
-    census = {str(status): progress.total.counts.get(status, 0) for status in Status}
-    census["not_run"] += progress.total.units - progress.total.decided
-    types = [
-        ("tool_use", 45, 17, Successes(decided=23, successes=9, unknown=3, unclear=2, example='"no"', reported=True)),
-        (foreign or "multi_step", 35, 14, Successes(decided=18, successes=8, reported=True)),
-    ]
-    whole = Successes()
-    for *_, success in types:
-        whole.add(success)
-    return events.RunEnded(
-        run="runs/prompt-study-7",
-        census=census,
-        rate=whole.rate(True),
-        success=whole,
-        types=tuple(
-            events.TypeTotal(type=name, units=units, ok=ok, rate=success.rate(True), success=success)
-            for name, units, ok, success in types
-        ),
-        errors=(
-            events.FailureKind(status=Status.FAILED, type="ValueError", message="no failed", units=5, example=UNIT),
-            events.FailureKind(
-                status=Status.TIMEOUT,
-                type=foreign or "ValueError",
-                message=foreign or "no timeout",
-                units=5,
-                example=foreign or UNIT.replace("5#", "7#"),
-            ),
-        ),
-        further_errors=3,
-        slowest=(
-            events.SlowUnit(working_s=9.625, status=Status.OK, type="tool_use", unit=UNIT),
-            events.SlowUnit(
-                working_s=7.625,
-                status=Status.TIMEOUT,
-                type=foreign or "multi_step",
-                unit=foreign or UNIT.replace("5#", "7#"),
-            ),
-        ),
-        library_opens=0,
-        duration_s=13.0,
-        exit_code=1,
-        missing=("gpt-4o.easy.001/task_005#0 (failed)", "gpt-mini.easy.006/task_000#0 (not_run)"),
-        resume="prealloc resume runs/prompt-study-7",
-    )
-
-
-def check(name: str, text: str) -> None:
-    path = SCREENS / f"{name}.txt"
-    if os.environ.get("PREALLOC_UPDATE_GOLDEN") == "1":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
@@ -320,100 +197,6 @@ def test_a_long_fact_goes_on_below() -> None:
     assert page.text() == "factor  model: small, large, huge\n"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def test_plain_lines() -> None:
-    """Off a terminal: a line at the start, one each 5 s, one per ended shard, and the summary."""
-    clock, out = Clock(), io.StringIO()
-    plain = PlainReporter(Console(file=out), clock=clock)
-    with plain:
-        for now_s, event in script():
-            clock.now_s = now_s
-            plain.handle(event)
-            plain.tick(now_s)
-        clock.now_s = 13.0
-        plain.handle(ended(plain.progress))
-    check("plain", out.getvalue())
-
-
-def test_the_table_is_drawn_by_ticks_alone() -> None:
-    """Events draw nothing; ticks draw at most five times per second."""
-    clock, out = Clock(), io.StringIO()
-    console = Console(file=out, force_terminal=True, width=80, height=24, legacy_windows=False)
-    table = TableReporter(console, clock=clock)
-    with table:
-        before = out.getvalue()
-        for now_s, event in script():
-            clock.now_s = now_s
-            table.handle(event)
-        assert out.getvalue() == before
-        sizes = []
-        for step in range(100):
-            table.tick(13.0 + step / 100)
-            sizes.append(len(out.getvalue()))
-        assert len(set(sizes)) == 5
-        table.handle(ended(table.progress))
-    assert "exit code" in out.getvalue()
-
-
-def test_plain_lines_become_rarer() -> None:
-    """A long run does not fill its log: every 5 s at first, once a minute in the end."""
-    clock, out = Clock(), io.StringIO()
-    with PlainReporter(Console(file=out), clock=clock) as plain:
-        plain.handle(script()[0][1])
-        counts = []
-        for now_s in range(1, 7201):
-            plain.tick(float(now_s))
-            if now_s in (60, 3600, 7200):
-                counts.append(out.getvalue().count(" done "))
-    assert counts[0] >= 10
-    assert counts[2] - counts[1] == 60
-    assert counts[1] <= 100
-
-
-@pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_the_footer_keeps_what_matters(width: int) -> None:
-    """On a narrow terminal the least important part goes first, never that workers were lost or that it stops."""
-    progress = folded(script())
-    progress.apply(events.Stopping(drain_s=10.0, grace_s=5.0), 13.0)
-    lines = render_table(progress, 13.0, height=24).text(width).splitlines()
-    (footer,) = (line for line in lines if "1 worker lost" in line)
-    assert "stopping" in footer
-    assert "…" not in footer
-    assert ("2 retries" in footer) == (width >= 80)
-
-
-@pytest.mark.parametrize(
-    ("told", "at_s", "line"),
-    [
-        ((10.0, 5.0), 13.0, "stopping: 4 tasks may finish within 10 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 20.5, "stopping: 4 tasks may finish within 3 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 24.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 5.0), 13.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 0.0), 13.0, "stopping now: 4 tasks killed"),
-    ],
-)
-def test_ctrl_c_says_what_happens_now(told: tuple[float, float], at_s: float, line: str) -> None:
-    """How many tasks still run, for how long they may, and what the next Ctrl-C does; the same in table and lines."""
-    progress = folded(script())
-    event = events.Stopping(drain_s=told[0], grace_s=told[1])
-    progress.apply(event, 13.0)
-    assert f"  {line}\n" in render_table(progress, at_s, height=24).text(80)
-    clock, out = Clock(), io.StringIO()
-    clock.now_s = 13.0
-    with PlainReporter(Console(file=out), clock=clock) as plain:
-        for now_s, each in script():
-            plain.progress.apply(each, now_s)
-        plain.handle(event)
-    assert out.getvalue().startswith("stopping")
-
-
 def test_the_last_error_has_a_column_where_there_is_room() -> None:
     """From 128 columns on, as one line, and no number goes for it."""
     progress = folded(script())
@@ -422,20 +205,6 @@ def test_the_last_error_has_a_column_where_there_is_room() -> None:
         wide = render_table(progress, 13.0, height=24).text(width)
         assert "ValueError: no" in wide
         assert all(title in wide for title in titles)
-
-
-def test_what_is_told_before_the_start_stays_whole_above_the_table() -> None:
-    """It may be the command without which nothing starts; it is shown at once, and not again in the table."""
-    out, told = io.StringIO(), "start the hosts: prealloc host --join /tmp/prealloc-join-0/host-1.json"
-    console = Console(file=out, force_terminal=True, width=40, height=24, legacy_windows=False, color_system=None)
-    with TableReporter(console, clock=Clock(), environment={}) as table:
-        table.handle(events.Note(text=told))
-        table.tick(0.5)
-        assert "\nprealloc host --join /tmp/prealloc-join-0/host-1.json" in out.getvalue().replace("\r", "")
-        for _, event in script()[:1]:
-            table.handle(event)
-        table.tick(1.0)
-    assert out.getvalue().count("host-1.json") == 1
 
 
 def test_hosts_in_a_line() -> None:
@@ -451,46 +220,6 @@ def test_hosts_in_a_line() -> None:
     first = "  hosts  host-2 silent 2 of 8 workers 1.0 GB · "
     assert wide.plain == first + "host-1 1 of 8 workers 1.0 GB · host-3 3 of 8 workers 1.0 GB"
     assert narrow.plain == first + "2 more"
-
-
-def test_a_resized_terminal_begins_anew() -> None:
-    """Nobody knows where the lines of the old width are: the screen is emptied once, and the table drawn whole."""
-    clock, out = Clock(), io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100, height=24, legacy_windows=False)
-    with TableReporter(console, clock=clock, environment={}) as table:
-        for now_s, event in script():
-            table.progress.apply(event, now_s)
-        table.tick(13.0)
-        table.tick(14.0)
-        assert "\x1b[2J" not in out.getvalue()
-        console.width = 60
-        table.tick(15.0)
-        table.tick(16.0)
-        assert out.getvalue().count("\x1b[H\x1b[2J") == 1
-        assert "runs/prompt-study-7" in out.getvalue().partition("\x1b[2J")[2]
-
-
-@pytest.mark.parametrize(
-    ("environment", "known"),
-    [
-        ({"TERM": "xterm-kitty"}, True),
-        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, True),
-        ({"TERM": "xterm-256color"}, False),
-        ({"TERM": "screen", "TERM_PROGRAM": "tmux"}, False),
-        ({}, False),
-    ],
-)
-def test_frames_in_one_piece(environment: dict[str, str], known: bool) -> None:
-    """Where the terminal is known to have DEC mode 2026, each frame is between its begin and its end; else neither."""
-    clock, out = Clock(), io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100, height=24, legacy_windows=False)
-    with TableReporter(console, clock=clock, environment=environment) as table:
-        table.tick(1.0)
-        table.tick(2.0)
-    written = out.getvalue()
-    assert written.count("\x1b[?2026h") == written.count("\x1b[?2026l") == (3 if known else 0)
-    frames = written.split("\x1b[?2026h")[1:]
-    assert all("starting" in frame.partition("\x1b[?2026l")[0] for frame in frames)
 
 
 def test_the_report_of_a_good_run_is_one_screen() -> None:
@@ -523,47 +252,6 @@ def test_a_table_says_which_columns_it_gave_up() -> None:
     named = "too narrow, 6 columns are left out: timeout, crashed, oom, running, rate, memory"
     assert " ".join(narrow.splitlines()[-2:]) == named
     assert "too narrow" not in render_table(folded(script()), 13.0).text(200)
-
-
-def test_json_wins_then_quiet_then_the_terminal() -> None:
-    """One reporter for each way of asking."""
-    pipe = Console(file=io.StringIO())
-    screen = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
-    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
-    named = [
-        reporter(json=True, quiet=True, console=screen),
-        reporter(quiet=True, console=screen),
-        reporter(console=screen),
-        reporter(console=pipe),
-        reporter(console=dumb),
-    ]
-    assert [type(r).__name__ for r in named] == [
-        "JsonLinesReporter",
-        "QuietReporter",
-        "TableReporter",
-        "PlainReporter",
-        "PlainReporter",
-    ]
-
-
-def test_quiet_speaks_only_if_something_is_wrong() -> None:
-    """Nothing on success; one line with the census and the command for the rest otherwise."""
-    for code, lines in ((0, 0), (1, 1)):
-        errors = io.StringIO()
-        with QuietReporter(errors) as quiet:
-            for _, event in script():
-                quiet.handle(event)
-            end = ended(folded(script()))
-            quiet.handle(replace(end, exit_code=code))
-        assert len(errors.getvalue().splitlines()) == lines
-
-
-def test_exit_codes_have_a_meaning() -> None:
-    """Each exit code of the design is named."""
-    assert exit_code_meaning(0) == "all planned units are ok"
-    assert exit_code_meaning(130) == "stopped by SIGINT; what finished is kept"
-    assert exit_code_meaning(143) == "stopped by SIGTERM; what finished is kept"
-    assert exit_code_meaning(77) == "unknown"
 
 
 def test_a_picture_for_the_readme() -> None:
