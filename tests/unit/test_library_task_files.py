@@ -72,11 +72,15 @@ def test_a_file_without_an_id_beside_others_is_not_a_task(tmp_path: Path, odd: s
     """Law: file names are ids only where no file has one; the command leaves the tasks."""
     folder = put(tmp_path, {f"t{n}.json": {"id": f"t{n}", "type": "x", "q": n} for n in range(3)})
     put(folder, {odd: {"type": "object", "q": "a number"}})
-    with pytest.raises(LibraryError, match="the file has no id, and others have one") as caught:
+    with pytest.raises(LibraryError, match="the file has no id, and most others have one") as caught:
         planned(folder)
     assert caught.value.where == str(folder / odd)
     obeyed(str(caught.value.hint).rpartition(": ")[2], tmp_path)
     assert read_library(folder).ids == ["t0", "t1", "t2"]
+    few = put(
+        tmp_path / "few", {f"{n}.json": {"q": n, **({"id": "x", "name": "y"} if n == 0 else {})} for n in range(3)}
+    )
+    assert read_library(few).ids == ["x", "1", "2"]
 
 
 def test_all_files_that_are_not_tasks_are_named_at_once(tmp_path: Path) -> None:

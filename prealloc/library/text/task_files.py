@@ -125,13 +125,12 @@ def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tup
 
 
 def _refuse_odd(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: Names) -> None:
-    """Raises LibraryError where some files have ids of their own and others have none."""
-    for column in common.ids:
-        if column.kind is not None and column not in common.late:
-            odd = [at for at, task in enumerate(tasks) if not any(name in task for name in column.names)]
-            if odd:
-                problem = f"the file has no {column.names[0]}, and others have one"
-                raise LibraryError(problem, where=str(files[odd[0]]), hint=_away(folder, [files[at] for at in odd]))
+    """Raises LibraryError where most files have ids of their own and others have none."""
+    for names in (column.names for column in common.ids if column.kind and column.names[-1].lower().endswith("id")):
+        odd = [file for file, task in zip(files, tasks, strict=True) if not any(name in task for name in names)]
+        if 0 < 2 * len(odd) < len(files):
+            problem = f"the file has no {names[0]}, and most others have one"
+            raise LibraryError(problem, where=str(odd[0]), hint=_away(folder, odd))
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
