@@ -51,7 +51,7 @@ def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tupl
     folder = put(tmp_path / "of $HOME", {name: {"canary": "x", "examples": EXAMPLES} for name in names})
     with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
         planned(folder)
-    items, files = str(caught.value.hint).removeprefix("make a task of each item: ").split("; or of each file: ")
+    items, files = str(caught.value.hint).removeprefix("make a task of each item: ").split("\nor of each file: ")
     obeyed(items, tmp_path)
     (library,) = planned(tmp_path / "tasks.jsonl", id_from="content").file.libraries
     assert (library.tasks, len(library.types)) == (8, 2)

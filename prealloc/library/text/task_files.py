@@ -149,7 +149,7 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str,
         start = "import json, pathlib; [print(json.dumps({"
         lines = python(f"{start}'type': {each}, **task}})) {found} for task in {whole}[{name!r}]]")
         ones = python(f"{start}'id': {each}, **{whole}}})) {found}]")
-        hint = f"make a task of each item: {lines} > tasks.jsonl; or of each file: {ones} > tasks.jsonl"
+        hint = f"make a task of each item: {lines} > tasks.jsonl\nor of each file: {ones} > tasks.jsonl"
     problem = f"each of the {len(files):,} files holds a list {shown(name)}: its items may be the tasks, or the files"
     raise LibraryError(problem, where=str(folder), hint=hint)
 
