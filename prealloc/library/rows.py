@@ -109,9 +109,8 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _has_two_ids(row: Row) -> bool:
-    """Whether a task has both spellings of an id, and they differ. Null is not an id."""
-    one, other = row.id, row.instance_id
-    return one is not UNSET and other is not UNSET and other is not None and one != other
+    """Whether both spellings of an id hold one, and they differ."""
+    return row.id != row.instance_id and is_name(row.id) and is_name(row.instance_id)
 
 
 def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:

@@ -371,10 +371,16 @@ def test_standard_input_has_no_index(type_: Type) -> None:
     assert "standard input cannot be indexed" in " ".join(done.err.split())
 
 
-def test_null_is_no_other_id(tmp_path: Path) -> None:
-    """Law: an instance_id of null beside an id is no second id, in whatever format."""
+def test_what_cannot_be_an_id_is_no_second_one(tmp_path: Path) -> None:
+    """Law: null or a number beside an id is no second id, under either spelling and in whatever format."""
     path = tmp_path / "t.jsonl"
-    path.write_text('{"id":"a","instance_id":null,"type":"x"}\n{"id":"b","instance_id":"c","type":"x"}\n')
+    lines = [
+        '"id":"a","instance_id":null',
+        '"id":"b","instance_id":"c"',
+        '"id":null,"instance_id":"d"',
+        '"id":7,"instance_id":"e"',
+    ]
+    path.write_text("".join(f'{{{line},"type":"x"}}\n' for line in lines))
     assert read_library(path).counts.two_ids == 1
     for name in ("t.db", "t.parts", "t.parquet", "t.pool"):
         libraries.convert(path, tmp_path / name)

@@ -192,10 +192,11 @@ def test_a_foreign_file_in_other_spellings(tmp_path: Path) -> None:
     library = opened(path)
     assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
     assert (library.counts.without_workflow, library.counts.two_ids) == (2, 0)
-    library = opened(foreign(path, {"instance_id": ["a", None], "type": [1, 2], "workflow": ["null", " null\n"]}))
+    library = opened(foreign(path, {"instance_id": ["a", "c"], "type": [1, 2], "workflow": ["null", " null\n"]}))
     assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
     assert (library.counts.without_workflow, library.counts.two_ids) == (2, 1)
     assert [task.workflow for task in library.tasks([0, 1])] == [None, None]
+    assert opened(foreign(path, {"instance_id": ["a", None]})).counts.two_ids == 0
 
 
 def test_a_foreign_file_of_many_row_groups(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ class ForeignRows:
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
             if {"id", "instance_id"} <= {*self._names}:
-                self.counts.two_ids += sum(task["id"] != task["instance_id"] for task in tasks)
+                pairs = [(bytes(task["id"]), bytes(task["instance_id"])) for task in tasks]
+                self.counts.two_ids += sum(one != other and one[:1] == other[:1] == b'"' for one, other in pairs)
         if not self.counts.tasks:
             raise no_tasks(where)
         if self._asked.best()[0] is None:
