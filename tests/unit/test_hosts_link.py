@@ -18,7 +18,7 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.link import SWITCH_S, Closed, Failed, Heard, Mailbox, News, Opened
 from prealloc.engines.hosts.listener import STRANGERS, Listener
-from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, trusting
+from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity
 from prealloc.model.document import Unreadable
 from prealloc.processes.setting import SWITCH_INTERVAL
 
@@ -168,24 +168,13 @@ def test_strangers_that_say_nothing(listener: Listener, identity: Identity) -> N
 def test_a_close_in_the_middle_of_handshakes(identity: Identity, after_ms: int) -> None:
     """Strangers are hung up on, however far they are, and nothing of theirs stays open: Python would warn of it."""
     made = Listener("127.0.0.1", 0, identity, lambda name, raw: None)
-
-    def stranger() -> None:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", made.port)) as raw,
-            trusting(identity.certificate).wrap_socket(raw) as inside,
-        ):
-            inside.settimeout(PATIENCE_S)
-            inside.recv(1)
-
-    threads = [threading.Thread(target=stranger) for _ in range(4)]
-    for each in threads:
-        each.start()
-    time.sleep(after_ms / 1000)
-    made.close()
-    gc.collect()
-    for each in threads:
-        each.join()
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(calling(spec(made, identity, "bad"))) for _ in range(4)]
+        time.sleep(after_ms / 1000)
+        for each in strangers:
+            each.stop()  # it calls no other time
+        made.close()
+        gc.collect()
 
 
 def test_garbage_and_messages_that_are_too_long(listener: Listener, identity: Identity) -> None:
