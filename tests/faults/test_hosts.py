@@ -5,6 +5,7 @@ Hosts are processes of this machine. Each is behind a wire of the test's own, wh
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -17,7 +18,7 @@ import checker
 import pytest
 from counting_server import counting_server
 from harness import Session, Stage, wait_until
-from hosts_lab import HostProcess, HostsLab, await_death, descendants, ended_in, outcomes, owner, parent_of
+from hosts_lab import HostProcess, HostsLab, Wire, await_death, descendants, ended_in, outcomes, owner, parent_of
 
 from prealloc.files.faultpoint import Point
 from prealloc.model.lane import Lane
@@ -178,6 +179,19 @@ def test_a_short_cut_costs_nothing(stage: Stage, lab: HostsLab) -> None:
     assert session.census == {"ok": 60}
     assert len(list(stage.signals.glob("started.*"))) == 60
     assert not [lost for lost in session.of("host_lost") if "heard" in lost["reason"]]
+    stage.check(session)
+
+
+def test_a_host_that_is_slow_to_join(stage: Stage, lab: HostsLab) -> None:
+    """Its lease begins with the master's first word: before that nothing runs there, and a busy machine is slow."""
+    stage.make_plan(2)
+    session = lab.start(1)
+    with contextlib.closing(Wire(lab.spec(session, "host-1").port)) as wire:
+        wire.cut()
+        lab.join(session, "host-1", direct=True, addresses=["127.0.0.1"], port=wire.port, lease_s=LEASE_S)
+        time.sleep(1.2 * LEASE_S)
+        wire.heal()
+        assert session.wait() == 0
     stage.check(session)
 
 

@@ -246,8 +246,10 @@ def test_adjusted_p_against_statsmodels(p: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
 
     strict, screened = holm(p), benjamini_hochberg(p)
-    assert strict == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
-    assert screened == pytest.approx(multipletests(p, method="fdr_bh")[1], abs=1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.collect", int)  # it looks for garbage at each call, in all that it has loaded
+        assert strict == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
+        assert screened == pytest.approx(multipletests(p, method="fdr_bh")[1], abs=1e-12)
     assert all(each <= one + 1e-12 for each, one in zip(p, strict, strict=True))
     assert all(one <= each + 1e-12 for one, each in zip(screened, strict, strict=True))
 

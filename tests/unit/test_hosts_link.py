@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
-from prealloc.engines.hosts.link import Closed, Failed, Heard, News, Opened
+from prealloc.engines.hosts.link import SWITCH_S, Closed, Failed, Heard, Mailbox, News, Opened
 from prealloc.engines.hosts.listener import STRANGERS, Listener
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity
 from prealloc.model.document import Unreadable
+from prealloc.processes.setting import SWITCH_INTERVAL
 
 PATIENCE_S = 30.0
 
@@ -93,6 +97,25 @@ def test_frames_go_both_ways_in_order(listener: Listener, identity: Identity) ->
         assert opened(caller)  # it calls again
 
 
+def test_what_waits_is_counted() -> None:
+    """To the byte, while one thread puts in and another takes out; what is looked at counts yet."""
+    mailbox = Mailbox()
+    link: Any = None
+    news = [Heard(link, b"x" * (number % 1000), 0.0) for number in range(50_000)]
+    putting = threading.Thread(target=lambda: [mailbox.put(each) for each in news])
+    taken = []
+    with SWITCH_INTERVAL.at(SWITCH_S):
+        putting.start()
+        while len(taken) < len(news):
+            for each in mailbox.take():
+                assert mailbox.held >= len(each.raw)
+                taken.append(each)
+        putting.join()
+    assert taken == news
+    assert mailbox.held == 0
+    mailbox.close()
+
+
 @pytest.mark.parametrize("token", ["bad", "", "Good"])
 def test_a_token_that_nobody_knows(listener: Listener, identity: Identity, token: str) -> None:
     """It is refused before anything is taken in, and the host is told for good."""
@@ -101,7 +124,7 @@ def test_a_token_that_nobody_knows(listener: Listener, identity: Identity, token
         assert isinstance(news, Failed)
         assert news.final
         assert "token" in news.reason
-    assert listener.mailbox.take() == []
+    assert [*listener.mailbox.take()] == []
 
 
 def test_a_master_that_is_gone(listener: Listener, identity: Identity) -> None:
@@ -120,7 +143,7 @@ def test_another_masters_certificate(listener: Listener) -> None:
         news = until(caller, lambda news: isinstance(news, Failed))
         assert isinstance(news, Failed)
         assert not news.final
-    assert listener.mailbox.take() == []
+    assert [*listener.mailbox.take()] == []
 
 
 def test_strangers_that_say_nothing(listener: Listener, identity: Identity) -> None:
@@ -139,6 +162,19 @@ def test_strangers_that_say_nothing(listener: Listener, identity: Identity) -> N
     assert dropped >= 2 * STRANGERS
     for each in strangers:
         each.close()
+
+
+@pytest.mark.parametrize("after_ms", range(0, 20, 2))
+def test_a_close_in_the_middle_of_handshakes(identity: Identity, after_ms: int) -> None:
+    """Strangers are hung up on, however far they are, and nothing of theirs stays open: Python would warn of it."""
+    made = Listener("127.0.0.1", 0, identity, lambda name, raw: None)
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(calling(spec(made, identity, "bad"))) for _ in range(4)]
+        time.sleep(after_ms / 1000)
+        for each in strangers:
+            each.stop()  # it calls no other time
+        made.close()
+        gc.collect()
 
 
 def test_garbage_and_messages_that_are_too_long(listener: Listener, identity: Identity) -> None:

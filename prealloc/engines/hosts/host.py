@@ -52,6 +52,10 @@ NEWS_APART_S = 0.05
 MOST_TOLD = 50
 """Events in one message."""
 MEMORY_S = 2.0
+JOIN_S = 30.0
+"""So long at least a host waits for the master's first word, whatever the lease: nothing runs there yet, and on a busy
+machine the way to it takes seconds.
+"""
 
 SENT_AWAY, LEASE_OVER = 1, 3
 """Exit codes: the master has no use for it; nothing was heard of the master, or it cannot go on."""
@@ -178,9 +182,10 @@ class Host:
         while True:
             time.sleep(min(0.1, self._spec.lease_s / 10))
             silent_s = time.monotonic() - max(began, self._caller.heard_at)
-            if silent_s > self._spec.lease_s:
+            most_s = self._spec.lease_s if self._caller.heard_at else max(JOIN_S, self._spec.lease_s)
+            if silent_s > most_s:
                 tried = f"; the last try to connect: {self._caller.problem}" if self._caller.problem else ""
-                self._end_at_once(f"no word from the master for {self._spec.lease_s:g} s{tried}")
+                self._end_at_once(f"no word from the master for {most_s:g} s{tried}")
             if self._with_parent and os.getppid() != parent:
                 self._end_at_once("the process that has started it is gone")
 

@@ -87,29 +87,37 @@ class Mailbox:
         self._news: deque[News] = deque()
         self._told = False
         """There is news that nobody has taken, and the descriptor says so."""
-        self.held = 0
+        self._came = self._gone = 0
+        """Bytes, each counted by one thread alone: two that add to the same number lose some."""
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
         """Readable when there is news."""
         return self._event
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait, with those that whoever takes them looks at now."""
+        return self._came - self._gone
+
     def put(self, news: News) -> None:
         if isinstance(news, Heard):
-            self.held += len(news.raw)
+            self._came += len(news.raw)
         self._news.append(news)
         if not self._told:
             self._told = True
             os.eventfd_write(self._event, 1)
 
-    def take(self) -> list[News]:
-        """All that has come, in order. Never waits."""
+    def take(self) -> Iterator[News]:
+        """All that has come, in order, each let go of before the next. Never waits."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
         self._told = False  # before the news is taken: what comes from now on is told again
-        found = [self._news.popleft() for _ in range(len(self._news))]
-        self.held -= sum(len(news.raw) for news in found if isinstance(news, Heard))
-        return found
+        for _ in range(len(self._news)):
+            news = self._news.popleft()
+            yield news
+            if isinstance(news, Heard):
+                self._gone += len(news.raw)
 
     def close(self) -> None:
         os.close(self._event)

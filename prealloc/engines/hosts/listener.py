@@ -8,6 +8,7 @@ import gc
 import hashlib
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 STRANGERS = 64
 """Connections that have not shown a token yet; then the oldest goes."""
+TURN_AWAY_S = 1.0
 
 
 class _Door(socket.socket):
@@ -41,9 +43,20 @@ class _Door(socket.socket):
         self.strangers = deque(each for each in self.strangers if each.fileno() >= 0)
         self.strangers.append(found)
         while len(self.strangers) > STRANGERS:
-            with contextlib.suppress(OSError):
-                self.strangers.popleft().shutdown(socket.SHUT_RDWR)
+            _hang_up(self.strangers.popleft())
         return found, address
+
+    async def turn_away(self) -> None:
+        """Lets nobody in any more, hangs up on strangers, and waits until asyncio has closed their sockets.
+
+        The end of the loop would leave open what is in the middle of a handshake.
+        """
+        asyncio.get_running_loop().remove_reader(self.fileno())
+        for each in self.strangers:
+            _hang_up(each)
+        end = time.monotonic() + TURN_AWAY_S
+        while any(each.fileno() >= 0 for each in self.strangers) and time.monotonic() < end:
+            await asyncio.sleep(0.001)
 
     def known(self, peer: Any) -> None:
         """Who has this address has shown a token."""
@@ -116,6 +129,7 @@ class Listener:
             async with serving:
                 self._started.set()
                 await self._stop.wait()
+                await self._door.turn_away()
         finally:
             self._started.set()
 
@@ -174,6 +188,11 @@ def _listening(address: str, port: int) -> _Door:
             hint="name another ‹listen› address of this machine",
         ) from None
     return door
+
+
+def _hang_up(stranger: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        stranger.shutdown(socket.SHUT_RDWR)
 
 
 def _digest(token: str) -> bytes:
