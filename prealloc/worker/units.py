@@ -321,7 +321,7 @@ class UnitQueue:
 
     def _name(self, order: UnitOrder) -> dict[str, Any]:
         """Which attempt it is, as records of the journal name it."""
-        task = self._job.tasks[order.position].id
+        task = self._job.task_id(order.position)
         return {"shard": self._job.shard, "task": task, "repeat": order.repeat, "attempt": order.attempt}
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
@@ -349,7 +349,7 @@ class UnitQueue:
         order, clock = running.order, running.clock
         return AttemptLine(
             shard=self._job.shard,
-            task=self._job.tasks[order.position].id,
+            task=self._job.task_id(order.position),
             repeat=order.repeat,
             attempt=order.attempt,
             status=ending.status,
