@@ -204,7 +204,7 @@ def run_task(
     )
     worker = _worker_function(function)
     started_at = time.time()
-    running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0)
+    running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0, pid=os.getpid())
     endings: list[Ending] = []
     alone = Alone(worker)
     try:

@@ -10,7 +10,7 @@ from importlib import import_module
 
 import typer
 
-from prealloc.cli.command import add_commands
+from prealloc.cli.command import Group, add_commands
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -46,6 +46,7 @@ def app_of(module: str | None = None) -> typer.Typer:
     """All commands, or those of one module."""
     made = typer.Typer(
         name="prealloc",
+        cls=Group,
         help=_HELP,
         epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
         "3 prealloc could not go on; 128 + N stopped by signal N.",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from prealloc.errors import Mistake, OptionsError
 
@@ -53,21 +54,51 @@ def add_commands(app: typer.Typer, module: ModuleType) -> None:
             app.command(cls=Command, epilog=codes)(each)
 
 
-def _unless_absent(process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The same for a value that was given. Typer makes a reader for each option, which takes longer than all else."""
-    return lambda context, value: None if value is None else process(context, value)
+_AS_WRITTEN: dict[Any, Callable[[Any], Any]] = {
+    str: str,
+    Path: Path,
+    list[str]: list,
+    list[Path]: lambda values: [Path(each) for each in values],
+}
+
+
+def _read_quickly(params: Iterable[Any]) -> None:
+    """Has values that are absent, texts or paths taken as they are written, and leaves the rest to typer.
+
+    Typer makes a reader for each parameter, and its latest versions load pydantic to do so: that takes longer than all
+    else. Earlier ones have no such descriptor, and need no pydantic.
+    """
+    for param in params:
+        param.process_value = _reader(param)
+
+
+def _reader(param: Any) -> Callable[[Any, Any], Any]:
+    process = param.process_value
+    read = _AS_WRITTEN.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
+
+    def processed(context: Any, value: Any) -> Any:
+        if value is not None or param.required:
+            if read is None or not value:
+                return process(context, value)
+            value = read(value)
+        return value if param.callback is None else param.callback(context, param, value)
+
+    return processed
+
+
+class Group(TyperGroup):
+    """A group of commands."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        _read_quickly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
 
 class Command(TyperCommand):
     """A command with its help in groups. Missing parameters are reported at once, before anything else."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        for param in self.params:
-            if not param.required and param.callback is None:
-                param.process_value = _unless_absent(param.process_value)  # type: ignore[method-assign, assignment]
-
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        _read_quickly(self.get_params(ctx))
         words = list(args)
         if renamed := [(name, new) for word in words if (new := _RENAMED.get(name := word.partition("=")[0]))]:
             raise OptionsError([Mistake(name, f"it is called {new} now", f"write {new}") for name, new in renamed])

@@ -21,13 +21,12 @@ from prealloc.engines.local import make_launcher
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.paths import JournalName
-from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.tree import Process, identify, send_signal
 from prealloc.store.journal import JournalFile, read_lines
 from prealloc.store.journal_lines import AttemptLine
 from prealloc.worker.in_flight import most_slots, new_descriptor
-from prealloc.worker.job import UnitOrder, WorkerJob, pack
+from prealloc.worker.job import WorkerJob, pack
 
 Answer = TypeVar("Answer")
 
@@ -117,8 +116,8 @@ class _Start:
         job = WorkerJob(
             shard="probe",
             settings={"waits": str(self._folder / "waits")},
-            tasks={0: PackedTask(do, "probe", b'"%b"' % do.encode(), b"{}")},
-            orders=(UnitOrder(0, 0, 1).plain(),),
+            tasks={0: (do, "probe", b'"%b"' % do.encode(), b"{}")},
+            orders=((0, 0, 1, 0, 0.0, 0),),
             worker=WORKER,
             policy=RunPolicy(),
             journal=str(journal),

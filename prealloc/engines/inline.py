@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from prealloc.engines.admission import Room
 from prealloc.engines.base import Checked, Engine, EngineFacts, RunSetup, ShardJob, WorkerCheck
@@ -160,6 +160,7 @@ class InlineShard:
         self._ended: list[Ended] = []
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
+        self._log_file: TextIO | None = None
         self._most_log_bytes = job.policy.max_log_bytes
         journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
         worker_job = job.for_worker(setup, job.units.orders, slots=1, journal=journal)
@@ -186,6 +187,8 @@ class InlineShard:
         if self._thread is not None:
             self._thread.shutdown()
         self._journal.close()
+        if self._log_file is not None:
+            self._log_file.close()
         return [] if problem is None else [Note(text=not_closed(self._job.shard, problem, self._log))]
 
     def clean_up_first(self) -> list[Event]:
@@ -255,9 +258,11 @@ class InlineShard:
         if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             yield
             return
-        log = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        if self._log_file is None:
+            self._log_file = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        with contextlib.redirect_stdout(self._log_file), contextlib.redirect_stderr(self._log_file):
             yield
+        self._log_file.flush()  # half a line too
         cut_back(self._log, self._most_log_bytes)
 
 

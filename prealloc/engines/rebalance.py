@@ -7,8 +7,8 @@ gives the last half of them. That is worth a worker's start only if they would w
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from prealloc.engines.base import ShardJob
 from prealloc.model.events import AttemptEnded
@@ -23,14 +23,12 @@ ANSWER_S = 1.0
 """A job that has not answered for this long may never do so: others are asked meanwhile."""
 
 
-class _Pace(NamedTuple):
+class _Pace:
     """What attempts have taken."""
 
-    seconds: float = 0.0
-    attempts: int = 0
-
-    def with_one(self, seconds: float) -> _Pace:
-        return _Pace(self.seconds + seconds, self.attempts + 1)
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.attempts = 0
 
     @property
     def mean_s(self) -> float | None:
@@ -49,7 +47,8 @@ class Rebalance:
         """Until then a job is left alone: it has just been launched, or has just given units."""
         self._launched: dict[str, float] = {}
         """By shard: those of which no attempt has ended yet."""
-        self._paces: dict[str, _Pace] = {}
+        self._paces: defaultdict[str, _Pace] = defaultdict(_Pace)
+        """By shard."""
         self._all = _Pace()
         self._start_s: float | None = None
         self._first_at: float | None = None
@@ -68,11 +67,13 @@ class Rebalance:
 
     def heard(self, event: AttemptEnded) -> None:
         """An attempt has ended."""
-        seconds, self._latest[event.shard] = event.working_s + event.waiting_s, self._now()
-        self._paces[event.shard] = self._paces.get(event.shard, _Pace()).with_one(seconds)
-        self._all = self._all.with_one(seconds)
+        seconds, now = event.working_s + event.waiting_s, self._now()
+        self._latest[event.shard] = now
+        for pace in (self._paces[event.shard], self._all):
+            pace.seconds += seconds
+            pace.attempts += 1
         if (launched := self._launched.pop(event.shard, None)) is not None:
-            took_s = max(0.0, self._now() - seconds - launched)
+            took_s = max(0.0, now - seconds - launched)
             self._start_s = took_s if self._start_s is None else min(self._start_s, took_s)
 
     def answered(self, job: int) -> None:
@@ -120,7 +121,7 @@ class Rebalance:
         more.
         """
         job = self._jobs[number]
-        mean_s = self._paces.get(job.shard, _Pace()).mean_s or self._all.mean_s
+        mean_s = self._paces.get(job.shard, self._all).mean_s
         if mean_s is None:  # no attempt has ended yet: each takes as long as that, at least
             mean_s = self._now() - (self._first_at or self._now())
         return units * mean_s / job.policy.concurrency + (self._now() - self._latest[job.shard]) / 2

@@ -275,7 +275,7 @@ def units_left(
     run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING, claims: Claims | None = None
 ) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
-    if before is None and asked is EVERYTHING:
+    if before is None and asked == EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
     due = [due.unit for due in _due(run, before)]  # their shards come first
     left = (
@@ -407,12 +407,10 @@ def _states(
     """The units of a shard in the order they start: every task once, then every task again. Without those that are
     open and not asked for.
     """
-    untouched = UnitState()
-    units = (
-        ((position, repeat), Unit(shard, task, repeat))
-        for repeat in range(run.manifests[shard].repeats)
-        for position, task in enumerate(ids)
-    )
+    untouched, repeats = UnitState(), range(run.manifests[shard].repeats)
+    if before is None and asked == EVERYTHING:
+        return [((position, repeat), untouched) for repeat in repeats for position in range(len(ids))]
+    units = (((position, repeat), Unit(shard, task, repeat)) for repeat in repeats for position, task in enumerate(ids))
     states = ((key, unit, before.units[unit] if before else untouched) for key, unit in units)
     return [(key, state) for key, unit, state in states if not state.open or asked(unit, state)]
 

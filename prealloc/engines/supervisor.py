@@ -157,7 +157,7 @@ class JobSupervisor:
         incarnation, slot = self._processes.incarnation(self.shard), self._processes.slot()
         journal = self._setup.paths.worker_journal(self.shard, self._setup.session, incarnation)
         job = self._job.for_worker(self._setup, orders, slots=slots, slot=slot, journal=journal, library=self._library)
-        worker = WorkerProcess(self._job, job, incarnation=incarnation, solo=solo, only=only)
+        worker = WorkerProcess(self._job, job, orders, incarnation=incarnation, solo=solo, only=only)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
@@ -171,12 +171,14 @@ class JobSupervisor:
     def _ready(self, orders: Iterable[UnitOrder]) -> list[UnitOrder]:
         """Those that may run: nothing of an earlier attempt of theirs is left."""
         untidied, ids = self._untidied(), self._job.ids
+        if not untidied:
+            return [*orders]
         return [order for order in orders if (ids[order.position][0], order.repeat) not in untidied]
 
     def _take_pending(self, orders: Iterable[UnitOrder]) -> None:
         """These do not wait any longer."""
-        taken = {order.key for order in orders}
-        self._waiting.pending = deque(order for order in self._waiting.pending if order.key not in taken)
+        taken = {*orders}
+        self._waiting.pending = deque(order for order in self._waiting.pending if order not in taken)
 
     def _clean_up(self) -> None:
         """Starts a process for each attempt that is to be cleaned up after, as many at once as tasks would run."""

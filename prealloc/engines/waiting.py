@@ -16,9 +16,9 @@ class WaitingUnits:
 
     def __init__(self, units: Units, concurrency: int) -> None:
         alone = units.deaths
-        self.pending = deque(order for order in units.orders if order.key not in alone)
+        self.pending = deque(order for order in units.orders if not alone or order.key not in alone)
         """They run together."""
-        self.suspects = deque(order for order in units.orders if order.key in alone)
+        self.suspects = deque(order for order in units.orders if alone and order.key in alone)
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -48,13 +48,14 @@ class WorkerProcess:
         self,
         job: ShardJob,
         shipped: WorkerJob | None = None,
+        orders: Sequence[UnitOrder] = (),
         *,
         incarnation: int = 0,
         solo: bool = False,
         only: bool = False,
         due: Due | None = None,
     ) -> None:
-        orders = [UnitOrder(*order) for order in shipped.orders] if shipped is not None else []
+        """`orders` are those of what is `shipped`."""
         self.job = job.number
         """The number of the job that it runs for."""
         self.shard = job.shard
@@ -91,11 +92,11 @@ class WorkerProcess:
         """What attempts that have not ended have used so far, with their numbers."""
         self.progressed = False
         """It has ended a unit."""
-        self._tasks = {position: task.id for position, task in (shipped.tasks if shipped is not None else {}).items()}
+        self._shard_job = job
+        self._positions = frozenset(order.position for order in orders)
         self._repeats = 1 + max((order.repeat for order in orders), default=0)
         self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = job.policy
-        self._timeouts = {position: job.timeout_s(position) for position in self._tasks}
         self.made_at = time.monotonic()
         self._idle_since: float | None = None
         self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
@@ -136,10 +137,10 @@ class WorkerProcess:
             raise Unreadable(f"a line of more than {self._longest} bytes")
 
     def _holds(self, key: Key) -> bool:
-        return key[0] in self._tasks and 0 <= key[1] < self._repeats
+        return key[0] in self._positions and 0 <= key[1] < self._repeats
 
     def _unit(self, position: int) -> tuple[str, str]:
-        return self.shard, self._tasks[position]
+        return self.shard, self._shard_job.ids[position][0]
 
     def spend(self, message: Spent) -> None:
         """An attempt has used this much more."""
@@ -199,8 +200,8 @@ class WorkerProcess:
     @cached_property
     def _longest_s(self) -> float | None:
         """What an attempt at any of its tasks may work."""
-        limits = [limit_s for limit_s in self._timeouts.values() if limit_s is not None]
-        return max(limits, default=self._policy.timeout_s) if len(limits) == len(self._timeouts) else None
+        limits = {self._shard_job.timeout_s(position) for position in self._positions} or {self._policy.timeout_s}
+        return None if None in limits else max(limit_s for limit_s in limits if limit_s is not None)
 
     @property
     def _silent_s(self) -> float:
@@ -212,7 +213,7 @@ class WorkerProcess:
         return [
             key
             for key, row in self.rows().items()
-            if (limit_s := self._timeouts[key[0]]) is not None
+            if (limit_s := self._shard_job.timeout_s(key[0])) is not None
             and not row.waiting
             and now - row.started_at - row.waited_s > limit_s
         ]
@@ -237,17 +238,16 @@ def not_closed(shard: str, problem: str, log: Path) -> str:
     return f"{shard}: its worker was not closed: {problem}; see {log}"
 
 
-def _units(message: FromWorker) -> Iterator[Key]:
+def _units(message: FromWorker) -> Sequence[Key]:
     """The units that a message names."""
-    if isinstance(message, Started | Spent):
-        yield message.position, message.repeat
     if isinstance(message, Ended):
-        yield message.position, message.line.repeat
-    if isinstance(message, Ended) and message.again is not None:
-        yield message.again.key
+        key = message.position, message.line.repeat
+        return [key] if message.again is None else [key, message.again.key]
+    if isinstance(message, Started | Spent):
+        return [(message.position, message.repeat)]
     if isinstance(message, Retiring | Returned):
-        for left in message.left:
-            yield left.key
+        return [left.key for left in message.left]
+    return []
 
 
 def events_of(message: Ended, type: str) -> list[Event]:

@@ -79,7 +79,7 @@ class UnitState(msgspec.Struct):
 
     @property
     def status(self) -> Status:
-        return self.outcome.attempt.status if self.outcome else Status.NOT_RUN
+        return outcome.attempt.status if (outcome := self.outcome) is not None else Status.NOT_RUN
 
     @property
     def outcome(self) -> Outcome | None:

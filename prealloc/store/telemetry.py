@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -140,7 +141,8 @@ class Telemetry:
         self._figures = figures
         self._most_lines = most_lines
         self._now = now
-        self._units: dict[tuple[str, str, int], RunningUnit] = {}
+        self._units: dict[tuple[str, str, int], tuple[AttemptStarted, float]] = {}
+        """Those that run, and since when."""
         self._left: dict[str, int] = {}
         """Units that are to end yet, by shard."""
         self._workers: dict[str, set[tuple[str | None, int]]] = {}
@@ -166,9 +168,7 @@ class Telemetry:
             if event.outcome:
                 self._left[event.shard] = self._left.get(event.shard, 0) - 1
         elif isinstance(event, AttemptStarted):
-            self._units[event.shard, event.task, event.repeat] = RunningUnit(
-                shard=event.shard, task=event.task, repeat=event.repeat, attempt=event.attempt, since=self._now()
-            )
+            self._units[event.shard, event.task, event.repeat] = event, self._now()
         elif isinstance(event, MemorySampled):
             self._sample(event)
         elif isinstance(event, RunStarted):
@@ -211,10 +211,13 @@ class Telemetry:
             self._tell_what_runs(now)
 
     def _tell_what_runs(self, now: float) -> None:
-        units = tuple(self._units.values())
-        more = max(0, len(units) - MOST_NAMED)
+        units = tuple(
+            RunningUnit(shard=began.shard, task=began.task, repeat=began.repeat, attempt=began.attempt, since=since)
+            for began, since in islice(self._units.values(), MOST_NAMED)
+        )
+        more = len(self._units) - len(units)
         at = self._told.at if self._told is not None else now
-        told = Running(at=at, session=self._session, units=units[:MOST_NAMED], more=more, **self._course)
+        told = Running(at=at, session=self._session, units=units, more=more, **self._course)
         if told != self._told:
             self._told = msgspec.structs.replace(told, at=now)
             with contextlib.suppress(OSError):

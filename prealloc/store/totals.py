@@ -75,18 +75,18 @@ def totals(
             mine = sums[unit.shard, type] = _Sums()
         mine.units += 1
         count_success(mine.success, unit_state)
-        if unit_state.outcome is None:
+        if (outcome := unit_state.outcome) is None:
             continue
-        outcome = unit_state.outcome.attempt
-        if outcome.status is Status.OK:
+        attempt = outcome.attempt
+        if attempt.status is Status.OK:
             mine.ok += 1
         else:
-            error = outcome.error
+            error = attempt.error
             kind = (error.type, first_line(error.message)) if error is not None else ("", "")
-            units, _ = failures.setdefault((outcome.status, *kind), ([0], unit))
+            units, _ = failures.setdefault((attempt.status, *kind), ([0], unit))
             units[0] += 1
-        if len(slowest) < SLOWEST_SHOWN or outcome.working_s > slowest[0][0]:
-            entry = (outcome.working_s, -place, unit, type, outcome.status)
+        if len(slowest) < SLOWEST_SHOWN or attempt.working_s > slowest[0][0]:
+            entry = (attempt.working_s, -place, unit, type, attempt.status)
             heapq.heappush(slowest, entry) if len(slowest) < SLOWEST_SHOWN else heapq.heapreplace(slowest, entry)
     kinds = heapq.nsmallest(ERRORS_SHOWN, failures.items(), key=lambda item: (-item[1][0][0], item[0]))
     errors = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -79,11 +78,10 @@ class Alone:
     def _perform_on(
         self, runner: asyncio.Runner, running: Running, most_bytes: int, decided: Callable[[Ending], None]
     ) -> bool:
-        pid = os.getpid()
         try:
             ending = runner.run(perform_async(self._function, running, most_bytes))
         except BaseException as error:  # SystemExit of a coroutine that it has left in the background
-            leave_if_forked(pid, error)
+            leave_if_forked(running.pid, error)
             if running.inner is not None:
                 running.inner.cancel()
             ending = raised(error, running.context)

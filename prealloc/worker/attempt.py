@@ -77,6 +77,7 @@ class Running:
         clock: AttemptClock,
         wall: float,
         slot: int,
+        pid: int,
     ) -> None:
         self.order = order
         self.task = task
@@ -85,6 +86,8 @@ class Running:
         self.started_wall = wall
         self.slot = slot
         """Its row on the in-flight table."""
+        self.pid = pid
+        """The process that it runs in. What it forks is ended when it comes back."""
         self.announced = False
         """Whether its start has been told."""
         self.closed = False
@@ -101,19 +104,18 @@ class Running:
 
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     """Runs a sync function to its end, in this thread. What it returns may be a coroutine: then that is awaited."""
-    pid = os.getpid()
     try:
         ending = _returned(running.call.run(_call, function, running), most_bytes)
     except BaseException as error:
-        leave_if_forked(pid, error)
+        leave_if_forked(running.pid, error)
         ending = raised(error, running.context)
-    leave_if_forked(pid)
+    leave_if_forked(running.pid)
     return judged(running, ending)
 
 
 def _call(function: WorkerFunction, running: Running) -> Any:
     value = running.variables.run(function.call, running.task, running.context)
-    return _awaited(running, running.call.run_async(_Here(value, os.getpid()))) if inspect.isawaitable(value) else value
+    return _awaited(running, running.call.run_async(_Here(value, running.pid))) if inspect.isawaitable(value) else value
 
 
 def _awaited(running: Running, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -136,14 +138,13 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
-    pid = os.getpid()
     try:
-        call = _Here(function.call(running.task, running.context), pid)
+        call = _Here(function.call(running.task, running.context), running.pid)
         ending = _returned(await running.call.run_async(call), most_bytes)
     except BaseException as error:
-        leave_if_forked(pid, error)
+        leave_if_forked(running.pid, error)
         ending = raised(error, running.context)
-    leave_if_forked(pid)
+    leave_if_forked(running.pid)
     return ending
 
 
@@ -216,6 +217,7 @@ def clean_up(running: Running) -> bool:
         except BaseException:
             traceback.print_exc()
             clean = False
+        leave_if_forked(running.pid)
     return clean
 
 
@@ -241,6 +243,7 @@ async def _clean_up_inner(running: Running) -> bool:
         except BaseException:
             traceback.print_exc()
             clean = False
+        leave_if_forked(running.pid)
     return clean
 
 

@@ -21,10 +21,10 @@ class Meter:
         self._tell = tell
         self._lock = threading.Lock()
         self._used: Usage | None = None
-        self.add = shielded(self._add)
-        """add(tokens, model) counts the tokens of a request in; without a model, those of the shard's."""
 
-    def _add(self, tokens: Tokens, model: str | None = None) -> None:
+    @shielded
+    def add(self, tokens: Tokens, model: str | None = None) -> None:
+        """Counts the tokens of a request in; without a model, as those of the shard's."""
         more = {self._model if model is None else model: tokens}
         with self._lock:
             self._used = added((self._used, more))

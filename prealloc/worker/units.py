@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from prealloc.files.faultpoint import Point, fault_point
@@ -31,7 +32,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.model.usage import Usage, model_named
 from prealloc.store.journal_lines import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, Noted
 from prealloc.store.journal_writer import JournalWriter
-from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
+from prealloc.worker.attempt import Ending, Running, judged, key_refused
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.in_flight import InFlightTable
@@ -82,7 +83,8 @@ class UnitQueue:
         self._model = model_named(job.settings)
         self._now: Monotonic = time.monotonic
         self._jitter = jitter
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._idle = 0
         self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
@@ -100,14 +102,13 @@ class UnitQueue:
 
     def next(self) -> Running | float | None:
         """The next attempt; or the seconds until there may be one; or None: there will be none."""
-        leave_if_forked(self._pid)
         taken = self._take()
         if isinstance(taken, Running) and self._job.cleanup:
             self._journal.append(AttemptBegan(**self._name(taken.order)))
         return taken
 
     def _take(self) -> Running | float | None:
-        with self._changed:
+        with self._lock:
             now = self._now()
             if self._delayed:
                 self._ripen(now)
@@ -137,7 +138,7 @@ class UnitQueue:
 
         `key_refused`: because the key of the lane is refused, as another worker has seen.
         """
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._key_refused = self._key_refused or key_refused
             left = tuple(order for order, _ in self._ready) + tuple(order for _, order in sorted(self._delayed))
@@ -151,7 +152,7 @@ class UnitQueue:
 
         Those that wait for another try are not among them: they have begun.
         """
-        with self._changed:
+        with self._lock:
             fresh = [item for item in self._ready if item[0].is_fresh]
             given = fresh[len(fresh) - min(most, (len(fresh) + 1) // 2) :]
             taken = set(map(id, given))
@@ -161,7 +162,7 @@ class UnitQueue:
 
     def allow(self, slots: int) -> None:
         """Lets this many units run at once."""
-        with self._changed:
+        with self._lock:
             self._slots = slots
             self._changed.notify_all()
 
@@ -171,7 +172,7 @@ class UnitQueue:
         """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
         if ending.error is not None:
             ending = ending._replace(error=without_keys(ending.error, self._key_variables))
-        with self._changed:
+        with self._lock:
             late = running.closed
             running.closed = True
             if not late and running.context.exits:
@@ -194,7 +195,7 @@ class UnitQueue:
             self._journal.append(CleanedUp(**self._name(running.order)))
         if running not in self._lingering:  # nearly always: it had nothing to clean up
             return
-        with self._changed:
+        with self._lock:
             del self._lingering[running]
             if running.again is not None:
                 self._delay(running.again)
@@ -202,7 +203,7 @@ class UnitQueue:
 
     def write_off(self, running: Running, ending: Ending, patience: Lingering) -> bool:
         """Decides an attempt that has not come back. It lingers until it does. False: it was decided before."""
-        with self._changed:
+        with self._lock:
             if running.closed:
                 return False
             running.closed = True
@@ -216,7 +217,7 @@ class UnitQueue:
 
     def give_back(self, patience: Lingering) -> tuple[UnitOrder, ...]:
         """Ends everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
-        with self._changed:
+        with self._lock:
             given = [running for running in self._running.values() if not running.closed]  # else it ends just now
             for running in given:
                 running.closed = True
@@ -232,17 +233,17 @@ class UnitQueue:
     @property
     def lingering(self) -> list[Lingering]:
         """Of the attempts that are decided and have not cleaned up yet."""
-        with self._changed:
+        with self._lock:
             return list(self._lingering.values())
 
     def running(self) -> list[Running]:
         """The attempts in progress."""
-        with self._changed:
+        with self._lock:
             return list(self._running.values())
 
     def announce(self) -> list[Started]:
         """The starts that have not been told yet."""
-        with self._changed:
+        with self._lock:
             new = [running for running in self._running.values() if not running.announced]
             for running in new:
                 running.announced = True
@@ -274,7 +275,7 @@ class UnitQueue:
             self._ready.append((order, ready_at))
 
     def _land(self, running: Running, again: tuple[UnitOrder, float] | None) -> None:
-        with self._changed:
+        with self._lock:
             self._table.leave(running.slot)
             del self._running[running.slot]
             self._free.append(running.slot)
@@ -305,26 +306,23 @@ class UnitQueue:
             lane=job.lane,
             slot=job.slot,
             limiter=self._limiter,
-            meter=Meter(self._model, self._teller(order)),
-            note=shielded(lambda value: self._journal.append(Noted(**self._name(order), value=value))),
+            meter=Meter(self._model, partial(self._spend, order)),
+            note=partial(self._note, order),
         )
-        return Running(order, task, context, clock, time.time(), slot)
+        return Running(order, task, context, clock, time.time(), slot, self._pid)
 
-    def _teller(self, order: UnitOrder) -> Callable[[Usage], None]:
-        """What hears of each request of an attempt. Of those of processes that it has forked nobody does."""
-        tell, pid = self._spent, self._pid
-        if tell is None:
-            return lambda usage: None
+    def _spend(self, order: UnitOrder, usage: Usage) -> None:
+        """A request of an attempt has used this much. Of those of processes that it has forked nobody hears."""
+        if self._spent is not None and os.getpid() == self._pid:
+            self._spent(Spent(order.position, order.repeat, order.attempt, usage))
 
-        def told(usage: Usage) -> None:
-            if os.getpid() == pid:
-                tell(Spent(order.position, order.repeat, order.attempt, usage))
-
-        return told
+    @shielded
+    def _note(self, order: UnitOrder, value: Any) -> None:
+        self._journal.append(Noted(**self._name(order), value=value))
 
     def _name(self, order: UnitOrder) -> dict[str, Any]:
         """Which attempt it is, as records of the journal name it."""
-        task = self._job.tasks[order.position].id
+        task = self._job.task_id(order.position)
         return {"shard": self._job.shard, "task": task, "repeat": order.repeat, "attempt": order.attempt}
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
@@ -349,9 +347,12 @@ class UnitQueue:
         return again, decision.after_s
 
     def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> AttemptLine:
-        clock = running.clock
+        order, clock = running.order, running.clock
         return AttemptLine(
-            **self._name(running.order),
+            shard=self._job.shard,
+            task=self._job.task_id(order.position),
+            repeat=order.repeat,
+            attempt=order.attempt,
             status=ending.status,
             started_at=running.started_wall,
             queued_s=round(clock.queued_s, 6),

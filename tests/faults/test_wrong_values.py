@@ -130,13 +130,13 @@ def test_an_error_that_is_thrown_late(stage: Stage) -> None:
 @pytest.mark.parametrize("engine", ["local", "inline"])
 def test_a_child_that_comes_back_from_a_task(stage: Stage, engine: str) -> None:
     """Row 30: it ends there, with the exit code of how it came back. It writes no line, tells nothing, runs no task."""
-    codes = {"return": 0, "raise": 1, "exit": 7, "turn": 1}
+    codes = {"return": 0, "raise": 1, "exit": 7, "turn": 1, "clean up": 0}
     plan_odd(stage, [{"do": "fork", "how": how} for how in codes])
     session = stage.start("--engine", engine, "-c", "2", worker="odd_agents:act")
     assert session.wait() == 0
     ended = outcomes(stage)
     told = [ended[f"odd-{n:02}"]["result"]["child"] for n in range(len(codes))]
-    assert told == ([0, 1, 7, 1] if engine == "local" else [0, 1, 7, 0])  # inline a turn is the process's own
+    assert told == ([0, 1, 7, 1, 0] if engine == "local" else [0, 1, 7, 0, 0])  # inline a turn is the process's own
     assert len(session.of("attempt_ended")) == sum(session.census.values())
     for path in stage.signals.glob("started.*"):
         assert stage.attempts(path.name.split(".")[1]) == 1, path

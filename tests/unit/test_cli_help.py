@@ -122,6 +122,15 @@ def test_help_loads_no_rich() -> None:
     assert done.stdout.split() == ["resume", "results", "rescore"]
 
 
+def test_a_run_is_asked_for_without_pydantic() -> None:
+    """To load it, as typer does to read a value, would take longer than to read all of the command line."""
+    code = "import sys; from prealloc.cli import main; main(); sys.exit('pydantic' in sys.modules)"
+    words = ("run", "no plan", "--worker", "m:f", "--workers", "2", "--only", "a=b", "--history", "h", "--out", "run")
+    asked = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False, text=True)
+    assert asked.returncode == 0
+    assert "no plan" in asked.stderr
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_a_command_that_is_loaded_alone_is_the_one_among_all(name: str) -> None:
     """Law: what is loaded for a command makes no other command of it."""

@@ -59,7 +59,7 @@ def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> It
 
 def infra(job: WorkerJob) -> AttemptLine:
     """The end of the first attempt at the job's first task: it is tried again."""
-    return attempt_line(job.shard, job.tasks[0].id, Status.INFRA, again=True)
+    return attempt_line(job.shard, job.task_id(0), Status.INFRA, again=True)
 
 
 def test_a_cleanup_that_could_not_be_started_is_still_due(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_what_ran_in_a_worker_that_stands_still_is_cleaned_up_after_first(tmp_pa
     """With --cleanup, a running unit that is handed back waits until its worker is gone; others start at once."""
     with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1)), cleanup="m:c") as (supervisor, started):
         first = supervisor.workers[0]
-        second = started[0].tasks[1].id
+        second = started[0].task_id(1)
         first.far_end.sendall(line(Ready()) + line(Retiring((UnitOrder(0, 0, 2), UnitOrder(1, 0, 1)))))
         supervisor.listen(first)
-        assert [(job.tasks[order[0]].id, order[2]) for job in started[1:] for order in job.orders] == [(second, 1)]
+        assert [(job.task_id(order[0]), order[2]) for job in started[1:] for order in job.orders] == [(second, 1)]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_worker_that_names_a_unit_it_does_not_hold_is_killed(tmp_path: Path, o
 def test_a_worker_gets_the_tasks_of_its_units_alone(tmp_path: Path) -> None:
     """Under their positions in the shard, which mean the same to everybody."""
     with supervised(tmp_path, (UnitOrder(1, 0, 1),)) as (_, started):
-        assert {position: task.id for position, task in started[0].tasks.items()} == {1: "task-2"}
+        assert {position: started[0].task_id(position) for position in started[0].tasks} == {1: "task-2"}
 
 
 # -- giving units back --------------------------------------------------------------------------------------
