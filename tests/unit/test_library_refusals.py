@@ -57,7 +57,11 @@ FIXABLE: dict[str, str | bytes] = {
     "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
     "document.json5": "{tasks: [{id: 'a'}, {id: 'b'}]}",
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
-    "words.txt": "Do a\nDo b\n",
+    "words.txt": "Do a\n\nDo b\n",
+    "queries.sql": "SELECT 1\nSELECT 2\n",
+    "run.conf": "# of ours\nDo a: [\nDo b: {\n",
+    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q></task><task id="b"><q>b</q></task></all>',
+    "flat.xml": "<!-- of ours --><tasks><task>Do a</task><task>Do b</task></tasks>",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
     "numbers.json": '{"a": [1e999, 2], "b": [1]}',
     "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
@@ -105,6 +109,39 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
     fixed = obeyed(caught.value, tmp_path, path)
     assert Path(name).read_bytes() == raw
     assert len(plan(fixed, shards=2, num_instances=1, id_from="position").shards) == 2
+
+
+def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
+    """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
+    path = tmp_path / "t.xml"
+    for text, fields in (
+        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a"}),
+        (FIXABLE["flat.xml"], {"task": "Do a"}),
+    ):
+        path.write_text(str(text))
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        fixed = obeyed(caught.value, tmp_path, path)
+        assert json.loads(fixed.read_text().partition("\n")[0]) == fields
+
+
+def test_a_list_inside_a_program_is_planned_from_python(tmp_path: Path) -> None:
+    """Law: where Python does not begin with its list, no command is offered that takes its lines for tasks."""
+    path = tmp_path / "tasks.py"
+    for begin in ("from tau import Task", "# of ours"):
+        path.write_text(f"{begin}\n\nTASKS = [Task(id='a')]\n")
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        assert str(caught.value.hint).endswith("; in Python: prealloc.plan(THE_LIST)")
+
+
+def test_lines_of_a_file_that_is_called_json_are_no_tasks(tmp_path: Path) -> None:
+    """Law: what is called so, packed or not, and is damaged, is not offered as a task a line."""
+    for name in ("t.json", "t.jsonl", "t.ndjson.gz", "t.json5", "t.JSON"):
+        (tmp_path / name).write_text("# of ours\nDo a: [\n")
+        with pytest.raises(LibraryError, match="begins with") as caught:
+            planned(tmp_path / name)
+        assert str(caught.value.hint) == 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
 
 def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:

@@ -43,6 +43,8 @@ _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
+_COMMENTS = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
+# before JSON
 _ALONE = "d['tasks']"
 _SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
@@ -99,6 +101,7 @@ class _Cutter:
                 self._refuse_more(1)
             elif begins != b"{":
                 start = shown(window.text[:40].decode(errors="ignore"))
+                start = "a comment" if _COMMENTS.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
             elif self._is_lines():
