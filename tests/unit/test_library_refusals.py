@@ -57,6 +57,7 @@ FIXABLE: dict[str, str | bytes] = {
     "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
     "document.json5": "{tasks: [{id: 'a'}, {id: 'b'}]}",
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
+    "lists.json": "[[1, 2], 3]\n[[3, 4], 5]\n",
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",

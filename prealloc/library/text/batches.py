@@ -39,6 +39,8 @@ _MOST_FIRST = 8 << 20
 _LISTS_SHOWN = 10
 _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
+_SEVERAL_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
+# Lines, each of them a list.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
@@ -96,15 +98,15 @@ class _Cutter:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
             raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
-            if begins == b"[":
+            if begins == b"[" and not _SEVERAL_LISTS.match(window.text):
                 yield from self._items(0)
                 self._refuse_more(1)
-            elif begins != b"{":
+            elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
                 start = "a comment" if _COMMENTS.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
-            elif self._is_lines():
+            elif begins == b"[" or self._is_lines():
                 yield from self._lines()
             else:
                 yield from self._document()
