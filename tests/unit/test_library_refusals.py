@@ -112,6 +112,39 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
     assert len(plan(fixed, shards=2, num_instances=1, id_from="position").shards) == 2
 
 
+LISTS = {"ea'sy": [{"q": 1}, {"q": 2, "type": "own"}], "$(touch ran)": [{"q": 3, "n": 1}]}
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.yaml"])
+@pytest.mark.parametrize("document", [LISTS, {"version": 1, "data": LISTS}, {"x": LISTS, "y": {"more": [{"q": 4}]}}])
+def test_all_lists_of_a_document_become_one(tmp_path: Path, name: str, document: dict[str, Any]) -> None:
+    """Law: if their tasks have a field in common, none is lost; the list is the type of those that say none."""
+    path = tmp_path / name
+    path.write_text(json.dumps(document))
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    types = [task["type"] for task in json.loads(obeyed(caught.value, tmp_path, path).read_text())]
+    assert types == ["ea'sy", "own", "$(touch ran)", *(["more"] if "y" in document else [])]
+
+
+def test_of_lists_with_nothing_in_common_the_largest_is_offered(tmp_path: Path) -> None:
+    """Law: what is beside the tasks is not mixed with them."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"models": [{"name": "x"}], "tests": [{"q": n} for n in range(9)]}))
+    with pytest.raises(LibraryError, match="'models', 'tests'") as caught:
+        planned(path)
+    assert json.loads(obeyed(caught.value, tmp_path, path).read_text()) == [{"q": n} for n in range(9)]
+
+
+def test_one_task_may_lie_under_its_id(tmp_path: Path) -> None:
+    """Law: an object of nothing but an object is no task by itself; the command makes it one."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"debug it": {"problem": "x"}}))
+    with pytest.raises(LibraryError, match='without "tasks"') as caught:
+        planned(path)
+    assert read_library(obeyed(caught.value, tmp_path, path)).ids == ["debug it"]
+
+
 def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
     """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
     path = tmp_path / "t.xml"
