@@ -20,6 +20,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
+from prealloc.model.fields import Fields
 from prealloc.report.page import wrapped
 
 
@@ -58,6 +59,10 @@ FIXABLE: dict[str, str | bytes] = {
     "document.json5": "{tasks: [{id: 'a'}, {id: 'b'}]}",
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
     "lists.json": "[[1, 2], 3]\n[[3, 4], 5]\n",
+    "no names.csv": "What is 1?,1,A\nWhat is 2?,2,B\n",
+    "no names.tsv.gz": gzip.compress(b"The boy laughed, and all of the girls did so too .\tx\nThe girl .\ty\n"),
+    "same names.csv": "\n1;x;x\n2;x;y\n",
+    "blanks.csv": 'q\n"What is 1, or 2?" \n"And 3?"  \n',
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",
@@ -136,6 +141,39 @@ def test_of_lists_with_nothing_in_common_the_largest_is_offered(tmp_path: Path) 
     assert json.loads(obeyed(caught.value, tmp_path, path).read_text()) == [{"q": n} for n in range(9)]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "first"),
+    [
+        ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"c1": "What is 1?", "c2": "1", "c3": "A"}),
+        ("t.csv", "1;x;x\n2;x;y\n", {"c1": "1", "c2": "x", "c3": "x"}),
+        ("$(touch ran).tsv", f"{'long ' * 9}\tx\ny\tz\n", {"c1": "long " * 9, "c2": "x"}),
+        ("t.csv", 'q,n\n"x, ""y""" ,1\n', {"q": 'x, "y" ', "n": "1"}),
+        ("t.csv", 'q,n\n"x" y,1\n', {"q": '"x" y', "n": "1"}),
+    ],
+)
+def test_what_mends_a_table_loses_nothing(tmp_path: Path, name: str, text: str, first: dict[str, str]) -> None:
+    """Law: a first line that may be a task is one behind the command, and a quote is what it seems to be."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    fixed = read_library(obeyed(caught.value, tmp_path, path), fields=Fields(id_from="position"), keep=("all",))
+    assert json.loads(next(fixed.texts([0]))) == {"id": "0", "task_type": "task", **first}
+    for way in (lambda: libraries.convert(path, tmp_path / "t.db"), lambda: libraries.stats(path)):
+        with pytest.raises(LibraryError) as again:
+            way()
+        assert str(again.value.hint).partition("\n")[0] == str(caught.value.hint).partition("\n")[0]
+
+
+def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
+    """Law: of words, and one column without a name as pandas writes it, nothing is said about the first line."""
+    path = tmp_path / "t.csv"
+    path.write_text(",question,2nd answer\n0,x,y\n")
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        planned(path)
+    assert str(caught.value.hint).startswith("name the field of the id")
+
+
 def test_one_task_may_lie_under_its_id(tmp_path: Path) -> None:
     """Law: an object of nothing but an object is no task by itself; the command makes it one."""
     path = tmp_path / "t.json"
@@ -180,7 +218,7 @@ def test_lines_of_a_file_that_is_called_json_are_no_tasks(tmp_path: Path) -> Non
 
 def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
     """What the command in a hint wrote into the folder."""
-    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    command = re.search(r": ((?:python3|\(printf|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
     assert command is not None
     assert command[1] in wrapped(str(error.hint), 30)
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
