@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -17,19 +19,26 @@ _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", 
 # What the package `datasets` says of a library, in files beside it.
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
-_TABLES = "import pyarrow; from pyarrow import ipc, parquet"
+_TABLES = "import pathlib, pyarrow; from pyarrow import ipc, parquet"
 _ONE_TABLE = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
+_LINES = "out = open('tasks.jsonl', 'w'); [print(json.dumps(task), file=out) for f in files for task in %s]"
+_ROWS = "csv.DictReader(open(f, encoding='utf-8-sig', newline=str()), dialect='%s')"
+_TEXT = "[{'id': str(f.relative_to(root)), 'text': f.read_text()}]"
 _ONE_OF = (
-    (".parquet", _TABLES, _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
-    (".arrow", _TABLES, _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
-    (
-        ".json",
-        "import json",
-        "json.dump([task for f in files for task in json.load(open(f))], open('tasks.json', 'w'))",
-    ),
-    (".jsonl", "", ""),
+    (".parquet", rb"", _TABLES, _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
+    (".arrow", rb"", _TABLES, _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
+    (".json", rb"\A\[\s*(\{)", "import json, pathlib", _LINES % "json.loads(f.read_bytes())"),
+    (".jsonl", rb'"([^"\\]*)"[ \t]*:', "", ""),
+    (".csv", rb"\A[^,]+,", "import csv, json, pathlib", _LINES % (_ROWS % "excel")),
+    (".tsv", rb"\A[^\t]+\t", "import csv, json, pathlib", _LINES % (_ROWS % "excel-tab")),
+    (".md", rb"", "import json, pathlib", _LINES % _TEXT),
+    (".txt", rb"", "import json, pathlib", _LINES % _TEXT),
 )
-"""What makes one file of several in a folder: their ending, what Python imports, and what it does with `files`."""
+"""What makes one file of several in a folder: their ending, what to find in the first lines, some of it in all of them,
+what Python imports, and what it does with `files`.
+"""
+_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(\[?\s*[^\n]*)")
+_LONGEST_LINE = 1 << 16
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
@@ -94,19 +103,25 @@ def _stem(name: str) -> str:
 
 
 def _joined(folder: Path) -> str:
-    """How to make one file of a folder of parts."""
-    libraries = _libraries(folder)
-    for ending, imports, write in _ONE_OF:
-        found = [*folder.rglob(f"*{ending}")]
-        if ending == ".json" and not all(head_of(file).lstrip().startswith(b"[") for file in found):
-            continue
-        if len(found) > (ending != ".arrow") and len(found) >= len(libraries):  # else they are of different kinds
-            files = f"files = sorted(pathlib.Path({str(folder)!r}).rglob('*{ending}'))"
+    """How to make one file of a folder of parts, or of one with nothing but text; nothing where no command does."""
+    below, libraries = files_below(folder), _libraries(folder)
+    count = Counter(file.suffix for file in below)
+    for ending, common, imports, write in sorted(_ONE_OF, key=lambda row: -count[row[0]]):
+        is_text = _TEXT in write
+        # else they are of different kinds
+        one_kind = not libraries if is_text else count[ending] >= len(libraries)
+        if one_kind and count[ending] > (ending != ".arrow") and _have_in_common(below, ending, common):
+            files = f"root = pathlib.Path({str(folder)!r}); files = sorted(root.rglob('*{ending}'))"
             lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-            command = python(f"import pathlib; {imports}; {files}; {write}") if write else lines
-            return f"give one of its files, or make one of all: {command}"
-    files = ", ".join(map(str, libraries[:10]))
-    return f"give one of its files: {files}" if files else _NONE
+            command = python(f"{imports}; {files}; {write}") if write else lines
+            return f"make {f'a task of each {ending}' if is_text else 'one of all'}: {command}"
+    return ""
+
+
+def _have_in_common(below: Sequence[Path], ending: str, pattern: bytes) -> bool:
+    """Whether something that a pattern finds in the first line is the same in all files that end so."""
+    firsts = (_LINE.findall(head_of(file, _LONGEST_LINE))[0] for file in below if file.suffix == ending)
+    return bool(set.intersection(*({*re.findall(pattern, first)} for first in firsts)))
 
 
 def _libraries(folder: Path) -> list[Path]:
@@ -122,6 +137,8 @@ def _offer(folder: Path, names: list[str]) -> str:
     shared = Counter(name for each in cuts for name, _ in each)
     best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
     found = {difficulty for name, difficulty in best if shared[name] > 1}
-    if all(map(str.isdecimal, found)):  # or there are none; numbers are of parts
-        return _joined(folder)
-    return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
+    joined, libraries = _joined(folder), ", ".join(map(str, _libraries(folder)[:10]))
+    given = f"give one of its files{'' if joined else f': {libraries}'}" if libraries else _NONE
+    if not all(map(str.isdecimal, found)):  # or there are none; numbers are of parts
+        given = f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
+    return f"{given}, or {joined}" if joined else given

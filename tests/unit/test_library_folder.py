@@ -54,14 +54,17 @@ def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
-    """Law: the hint lists the difficulties that are there."""
+    """Law: the hint lists the difficulties that are there, and makes one library of all."""
     put(tmp_path, *(f"task_library_{d}_with_workflows.json" for d in ("easy", "very_easy", "hard", "very_hard")))
     put(tmp_path, "task_library_medium.json", "registry.json")
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    assert caught.value.hint == (
-        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file"
+    told, _, command = str(caught.value.hint).rpartition(": python3")
+    assert told == (
+        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file, or make one of all"
     )
+    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
+    assert len(read_library(tmp_path / "tasks.jsonl")) == 6
 
 
 def test_no_match_and_nothing_to_offer(tmp_path: Path) -> None:
@@ -87,5 +90,49 @@ def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
     told, _, command = str(caught.value.hint).rpartition(": python3")
     assert told == "give one of its files, or make one of all"
     subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
-    assert read_library(tmp_path / "tasks.json").ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
+    assert read_library(tmp_path / "tasks.jsonl").ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
     assert read_library(tmp_path, difficulty="002").ids == ["dialogues_002.json"]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ({"a.csv": "\ufeffid,type\na,t\n", "b.csv": 'id,type\n"b,\n",t\n'}, ["a", "b,\n"]),
+        ({"a.tsv": "id\ttype\na\tt\n", "x/b.tsv": "id\ttype\nb\tt\n"}, ["a", "b"]),
+        ({"a.md": "Do a\n", "x/a.md": "Do b\n", "notes.txt": "\n"}, ["a.md", "x/a.md"]),
+        ({"a.txt": "Do a\n", "b.txt": "Do b\n"}, ["a.txt", "b.txt"]),
+    ],
+)
+def test_tables_and_texts_of_a_folder_are_made_one_library(
+    tmp_path: Path, files: dict[str, str], names: list[str]
+) -> None:
+    """Law: the command of the hint leaves no row and no text out."""
+    folder = tmp_path / "it's"
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(folder)
+    command = str(caught.value.hint).rpartition(": python3")[2]
+    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
+    assert read_library(tmp_path / "tasks.jsonl").ids == names
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"dev.jsonl": '{"q": {"id": "a"}}\n', "dev.tables.jsonl": '{"header": ["q"]}\n'},
+        {"a.json": "[[1], 2]\n[[2], 3]\n", "b.json": "[1, 2]\n"},
+        {"a.csv": "What is 1?,1\n", "b.csv": "What is 2?,2\n"},
+        {"a/needs.yml": "[{n: 1}]", "a/task.md": "Do a", "b/needs.yml": "[{n: 2}]", "b/task.md": "Do b"},
+    ],
+)
+def test_files_of_other_kinds_are_listed(tmp_path: Path, files: dict[str, str]) -> None:
+    """Law: where the first lines have no field in common, or hold no tasks, no command mixes them."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    libraries = [str(tmp_path / name) for name in files if not name.endswith(".md")]
+    assert caught.value.hint == f"give one of its files: {', '.join(libraries)}"

@@ -32,6 +32,15 @@ def test_a_library_without_ids_is_refused_with_a_command_that_works(type_: Type)
     assert type_(*shlex.split(command)[1:]).code == 0
 
 
+def test_no_command_is_offered_that_is_refused_for_something_else(type_: Type, tmp_path: Path) -> None:
+    """Law: where types are missing too, as behind a line of other things, no command ends the refusal."""
+    (tmp_path / "head.jsonl").write_text('{"version": 1}\n{"id": "a", "type": "x"}\n')
+    refused = type_("plan", "head.jsonl", "-n", "1").err
+    assert "--id-from" in refused
+    assert "--type-field" in refused
+    assert "such as" not in refused
+
+
 def test_every_command_on_libraries_takes_the_fields(type_: Type, tmp_path: Path) -> None:
     """Law: plan, verify, stats, convert, index and memory name the fields alike, and mean the same tasks."""
     wanted = json.loads(type_("plan", "named.jsonl", "-n", "4", *FLAGS, "--out", "plan", "--json").out)["plan"]

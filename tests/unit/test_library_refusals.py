@@ -20,6 +20,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
+from prealloc.model.fields import Fields
 from prealloc.report.page import wrapped
 
 
@@ -57,7 +58,16 @@ FIXABLE: dict[str, str | bytes] = {
     "five.json5": "[{id: 'a', n: 1,}, {id: 'b'}]",
     "document.json5": "{tasks: [{id: 'a'}, {id: 'b'}]}",
     "lists.jsonl": "[1, 2]\n[3, 4]\n",
-    "words.txt": "Do a\nDo b\n",
+    "lists.json": "[[1, 2], 3]\n[[3, 4], 5]\n",
+    "no names.csv": "What is 1?,1,A\nWhat is 2?,2,B\n",
+    "no names.tsv.gz": gzip.compress(b"The boy laughed, and all of the girls did so too .\tx\nThe girl .\ty\n"),
+    "same names.csv": "\n1;x;x\n2;x;y\n",
+    "blanks.csv": 'q\n"What is 1, or 2?" \n"And 3?"  \n',
+    "words.txt": "Do a\n\nDo b\n",
+    "queries.sql": "SELECT 1\nSELECT 2\n",
+    "run.conf": "# of ours\nDo a: [\nDo b: {\n",
+    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q></task><task id="b"><q>b</q></task></all>',
+    "flat.xml": "<!-- of ours --><tasks><task>Do a</task><task>Do b</task></tasks>",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
     "numbers.json": '{"a": [1e999, 2], "b": [1]}',
     "split.json": json.dumps({"columns": ["id", "q"], "index": [0, 1, 2], "data": [["a", 1], ["b", 2], ["c", 3]]}),
@@ -107,9 +117,108 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
     assert len(plan(fixed, shards=2, num_instances=1, id_from="position").shards) == 2
 
 
+LISTS = {"ea'sy": [{"q": 1}, {"q": 2, "type": "own"}], "$(touch ran)": [{"q": 3, "n": 1}]}
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.yaml"])
+@pytest.mark.parametrize("document", [LISTS, {"version": 1, "data": LISTS}, {"x": LISTS, "y": {"more": [{"q": 4}]}}])
+def test_all_lists_of_a_document_become_one(tmp_path: Path, name: str, document: dict[str, Any]) -> None:
+    """Law: if their tasks have a field in common, none is lost; the list is the type of those that say none."""
+    path = tmp_path / name
+    path.write_text(json.dumps(document))
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    types = [task["type"] for task in json.loads(obeyed(caught.value, tmp_path, path).read_text())]
+    assert types == ["ea'sy", "own", "$(touch ran)", *(["more"] if "y" in document else [])]
+
+
+def test_of_lists_with_nothing_in_common_the_largest_is_offered(tmp_path: Path) -> None:
+    """Law: what is beside the tasks is not mixed with them."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"models": [{"name": "x"}], "tests": [{"q": n} for n in range(9)]}))
+    with pytest.raises(LibraryError, match="'models', 'tests'") as caught:
+        planned(path)
+    assert json.loads(obeyed(caught.value, tmp_path, path).read_text()) == [{"q": n} for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "first"),
+    [
+        ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"c1": "What is 1?", "c2": "1", "c3": "A"}),
+        ("t.csv", "1;x;x\n2;x;y\n", {"c1": "1", "c2": "x", "c3": "x"}),
+        ("$(touch ran).tsv", f"{'long ' * 9}\tx\ny\tz\n", {"c1": "long " * 9, "c2": "x"}),
+        ("t.csv", 'q,n\n"x, ""y""" ,1\n', {"q": 'x, "y" ', "n": "1"}),
+        ("t.csv", 'q,n\n"x" y,1\n', {"q": '"x" y', "n": "1"}),
+    ],
+)
+def test_what_mends_a_table_loses_nothing(tmp_path: Path, name: str, text: str, first: dict[str, str]) -> None:
+    """Law: a first line that may be a task is one behind the command, and a quote is what it seems to be."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(LibraryError) as caught:
+        planned(path)
+    fixed = read_library(obeyed(caught.value, tmp_path, path), fields=Fields(id_from="position"), keep=("all",))
+    assert json.loads(next(fixed.texts([0]))) == {"id": "0", "task_type": "task", **first}
+    for way in (lambda: libraries.convert(path, tmp_path / "t.db"), lambda: libraries.stats(path)):
+        with pytest.raises(LibraryError) as again:
+            way()
+        assert str(again.value.hint).partition("\n")[0] == str(caught.value.hint).partition("\n")[0]
+
+
+def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
+    """Law: of words, and one column without a name as pandas writes it, nothing is said about the first line."""
+    path = tmp_path / "t.csv"
+    path.write_text(",question,2nd answer\n0,x,y\n")
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        planned(path)
+    assert str(caught.value.hint).startswith("name the field of the id")
+
+
+def test_one_task_may_lie_under_its_id(tmp_path: Path) -> None:
+    """Law: an object of nothing but an object is no task by itself; the command makes it one."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"debug it": {"problem": "x"}}))
+    with pytest.raises(LibraryError, match='without "tasks"') as caught:
+        planned(path)
+    assert read_library(obeyed(caught.value, tmp_path, path)).ids == ["debug it"]
+
+
+def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
+    """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
+    path = tmp_path / "t.xml"
+    for text, fields in (
+        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a"}),
+        (FIXABLE["flat.xml"], {"task": "Do a"}),
+    ):
+        path.write_text(str(text))
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        fixed = obeyed(caught.value, tmp_path, path)
+        assert json.loads(fixed.read_text().partition("\n")[0]) == fields
+
+
+def test_a_list_inside_a_program_is_planned_from_python(tmp_path: Path) -> None:
+    """Law: where Python does not begin with its list, no command is offered that takes its lines for tasks."""
+    path = tmp_path / "tasks.py"
+    for begin in ("from tau import Task", "# of ours"):
+        path.write_text(f"{begin}\n\nTASKS = [Task(id='a')]\n")
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        assert str(caught.value.hint).endswith("; in Python: prealloc.plan(THE_LIST)")
+
+
+def test_lines_of_a_file_that_is_called_json_are_no_tasks(tmp_path: Path) -> None:
+    """Law: what is called so, packed or not, and is damaged, is not offered as a task a line."""
+    for name in ("t.json", "t.jsonl", "t.ndjson.gz", "t.json5", "t.JSON"):
+        (tmp_path / name).write_text("# of ours\nDo a: [\n")
+        with pytest.raises(LibraryError, match="begins with") as caught:
+            planned(tmp_path / name)
+        assert str(caught.value.hint) == 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+
+
 def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
     """What the command in a hint wrote into the folder."""
-    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    command = re.search(r": ((?:python3|\(printf|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
     assert command is not None
     assert command[1] in wrapped(str(error.hint), 30)
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -39,11 +40,16 @@ _MOST_FIRST = 8 << 20
 _LISTS_SHOWN = 10
 _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
+_SEVERAL_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
+# Lines, each of them a list.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
+_COMMENTS = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
+# before JSON
 _ALONE = "d['tasks']"
+_KEYED = "[{'id': key, **d[key]} for key in d]"
 _SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
@@ -94,14 +100,15 @@ class _Cutter:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
             raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
-            if begins == b"[":
+            if begins == b"[" and not _SEVERAL_LISTS.match(window.text):
                 yield from self._items(0)
                 self._refuse_more(1)
-            elif begins != b"{":
+            elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
+                start = "a comment" if _COMMENTS.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
-            elif self._is_lines():
+            elif begins == b"[" or self._is_lines():
                 yield from self._lines()
             else:
                 yield from self._document()
@@ -267,18 +274,28 @@ class _Cutter:
             return
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
+        if len(values) == len(objects) == 1 and objects[0][1]:
+            hint = f"if {shown(values[0][0])} is its id: {rewrite_json(self._where, _KEYED)}"
         if deeper:
-            which = "the tasks" if len(deeper) == 1 else f"one of {listed(path for _, path in deeper)}"
-            hint = f"write {which} alone: {rewrite_json(self._where, max(deeper)[1])}"
+            which = "the tasks" if len(deeper) == 1 else f"one of {listed(part.path for part in deeper)}"
+            hint = self._written(deeper, which)
         if lists:
             names = ", ".join(ascii(key) for key, _, _ in lists[:_LISTS_SHOWN])
             problem = f"several lists in it may be the tasks: {names}"
-            largest = max(lists, key=lambda value: value[2] - value[1])[0]
-            hint = f'name the list of tasks "tasks", or write it alone: {rewrite_json(self._where, f"d[{largest!r}]")}'
+            parts = [_list_at(f"d[{key!r}]", key, window.text[at:end]) for key, at, end in lists]
+            hint = f'name the list of tasks "tasks", or {self._written(parts, "it")}'
             if len(values) == len(lists) > _LISTS_SHOWN:
                 each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
                 hint = f"make every task an object: {each}"
         raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
+
+    def _written(self, parts: Sequence[_Part], which: str) -> str:
+        """How to write all lists as one, if their tasks have a field in common; else the largest alone."""
+        if 1 < len(parts) <= _LISTS_SHOWN and set.intersection(*(part.fields for part in parts)):
+            pairs = ", ".join(f"({part.name!r}, {part.path})" for part in parts)
+            joined = f"[{{'type': key, **task}} for key, tasks in [{pairs}] for task in tasks]"
+            return f"write all lists as one, their names as types: {rewrite_json(self._where, joined)}"
+        return f"write {which} alone: {rewrite_json(self._where, max(parts, key=lambda part: part.size).path)}"
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
@@ -295,13 +312,26 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str]]:
-    """What may be tasks in an object of a document: its size, and where it lies in Python."""
+class _Part(NamedTuple):
+    """What may be the tasks of a document: where it lies in Python, and what its first task has if it is a list."""
+
+    path: str
+    name: str
+    size: int
+    fields: set[str]
+
+
+def _list_at(path: str, name: str, text: bytes | bytearray) -> _Part:
+    return _Part(path, name, len(text), {key for key, _ in Cursor(text).fields(text.index(b"{"))})
+
+
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Part]:
+    """What may be tasks in an object of a document."""
     for name, raw in fields.items():
         if _LIST_OF_OBJECTS.match(raw):
-            yield len(memoryview(raw)), f"d[{key!r}][{name!r}]"
+            yield _list_at(f"d[{key!r}][{name!r}]", name, bytes(raw))
     if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
-        yield sum(len(memoryview(raw)) for raw in fields.values()), f"d[{key!r}]"
+        yield _Part(f"d[{key!r}]", key, sum(len(memoryview(raw)) for raw in fields.values()), set())
 
 
 def _opening(text: bytearray) -> bytes:

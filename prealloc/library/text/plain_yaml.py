@@ -15,7 +15,9 @@ _LONGEST_INTEGER = 4300
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Plain values: a date stays the text that it is, and no key is there twice, unless one is merged (`<<`)."""
+    """Plain values: a date and text with a tag of its own (`!function utils.f`) stay what is written, and no key is
+    there twice, unless one is merged (`<<`).
+    """
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -44,6 +46,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         super().flatten_mapping(node)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):
+            return f"{node.tag} {node.value}".rstrip()
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
         if tag == "int" and len(node.value) > _LONGEST_INTEGER:
             raise ConstructorError(None, None, "an integer past 64 bits; make it a string", node.start_mark)
