@@ -83,7 +83,7 @@ class UnitQueue:
         self._model = model_named(job.settings)
         self._now: Monotonic = time.monotonic
         self._jitter = jitter
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may run in here, and count tokens
         self._changed = threading.Condition(self._lock)
         self._idle = 0
         self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
