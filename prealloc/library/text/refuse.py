@@ -48,10 +48,11 @@ _LITERAL = (
     "[print(json.dumps(ast.literal_eval(each.value))) for each in found]"
 )
 _EACH = "import json, sys; [print(%s) for line in sys.stdin if line.strip()]"
+_A_LINE = _EACH % "json.dumps({'text': line.rstrip()})"
 _XML = (
-    "import json, sys; from xml.etree import ElementTree as tree; "
-    "texts = lambda each: {part.tag: str().join(part.itertext()) for part in [*each] or [each]}; "
-    "[print(json.dumps({**each.attrib, **texts(each)})) for each in tree.parse(sys.stdin.buffer).getroot()]"
+    "import json, sys; from xml.etree import ElementTree as tree; texts = lambda part: str().join(part.itertext()); "
+    "[print(json.dumps({**each.attrib, **{part.tag: texts(part) for part in [*each] or [each]}})) "
+    "for each in tree.parse(sys.stdin.buffer).getroot()]"
 )
 _WAYS_OUT = (
     (r"expected (a key or }|\"), found '?\w", "if it is JSON5", "", ".yaml"),
@@ -62,12 +63,7 @@ _WAYS_OUT = (
     (r"expected a value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
     (r"begins with .<[?!\w]", "if a child of the root is a task", _XML, ".jsonl"),
     (r"\.py: .* begins with", "in Python: prealloc.plan(THE_LIST)", "", ""),
-    (
-        r"\A(?!.*\.(?i:json[l5]?|ndjson)(\.\w+)?: ).* begins with",
-        "if a line is a task",
-        _EACH % "json.dumps({'text': line.rstrip()})",
-        ".jsonl",
-    ),
+    (r"\A(?!.*\.(?i:json[l5]?|ndjson)(\.\w+)?: ).* begins with", "if a line is a task", _A_LINE, ".jsonl"),
 )
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
@@ -133,8 +129,8 @@ def way_out(problem: str, where: str) -> str:
     """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
     for found, what, code, ending in _WAYS_OUT:
         if re.search(found, f"{where}: {problem}"):
-            command = rewrite(where, python(code) if code else "cat", ending)
-            return f"; {what}: {command}" if code or ending else f"; {what}"
+            command = f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
+            return f"; {what}{command}"
     return ""
 
 
