@@ -38,7 +38,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str, advice: list[str]) -> Iterator[bytes]:
-    """The rows of a table, as JSON lines; adds to `advice` if the first line may be no names. Raises LibraryError."""
+    """The rows of a table, as JSON lines; `advice` gets what to do if the first line is a task. Raises LibraryError."""
     with _CELL_LIMIT.at(_LONGEST_CELL):
         yield from _rows(_lines(pieces), delimiter, where, advice)
 
