@@ -66,7 +66,7 @@ FIXABLE: dict[str, str | bytes] = {
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",
-    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q></task><task id="b"><q>b</q></task></all>',
+    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q><q>!</q></task><task id="b"/></all>',
     "flat.xml": "<!-- of ours --><tasks><task>Do a</task><task>Do b</task></tasks>",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
     "numbers.json": '{"a": [1e999, 2], "b": [1]}',
@@ -187,7 +187,7 @@ def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
     """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
     path = tmp_path / "t.xml"
     for text, fields in (
-        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a"}),
+        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a\n!"}),
         (FIXABLE["flat.xml"], {"task": "Do a"}),
     ):
         path.write_text(str(text))

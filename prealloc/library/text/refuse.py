@@ -50,9 +50,9 @@ _LITERAL = (
 _EACH = "import json, sys; [print(%s) for line in sys.stdin if line.strip()]"
 _A_LINE = _EACH % "json.dumps({'text': line.rstrip()})"
 _XML = (
-    "import json, sys; from xml.etree import ElementTree as tree; texts = lambda part: str().join(part.itertext()); "
-    "[print(json.dumps({**each.attrib, **{part.tag: texts(part) for part in [*each] or [each]}})) "
-    "for each in tree.parse(sys.stdin.buffer).getroot()]"
+    "import json, sys; from xml.etree import ElementTree as tree; of = lambda parts: "
+    "{a.tag: chr(10).join(str().join(b.itertext()) for b in parts if b.tag == a.tag) for a in parts}; "
+    "[print(json.dumps({**each.attrib, **of([*each] or [each])})) for each in tree.parse(sys.stdin.buffer).getroot()]"
 )
 _WAYS_OUT = (
     (r"expected (a key or }|\"), found '?\w", "if it is JSON5", "", ".yaml"),
