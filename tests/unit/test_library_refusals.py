@@ -77,7 +77,7 @@ FIXABLE: dict[str, str | bytes] = {
     "deep.json": json.dumps({"data": {"test": TASKS}}),
     "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
     "two inside.json": json.dumps({"version": 1, "data": {"a": TASKS, "b": TASKS[:2]}}),
-    "two lists.yaml": "a: [{id: a}, {id: b}]\nsteps: [{n: 2024-01-01}]\n",
+    "two lists.yaml": "a: [{id: a, call: !function f}, {id: b}]\nsteps: [{n: 2024-01-01}]\n",
     "two lists.toml.gz": gzip.compress(b"[[a]]\nid = 'a'\n[[a]]\nid = 'b'\n[[steps]]\nn = 2024-01-01\n"),
     "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
     "by id.json": json.dumps({f"t{n}": [{"role": "user"}] for n in range(12)}),

@@ -68,9 +68,10 @@ _WAYS_OUT = (
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
 # What double quotes do not hide from a shell.
+_TAGGED = "yaml.SafeLoader.add_constructor(None, lambda _, node: node.tag + chr(32) + node.value)"
 _LOADED = {
     r"\.toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"),
-    r"\.ya?ml": (", yaml", "yaml.safe_load(sys.stdin)"),
+    r"\.ya?ml": (f", yaml; {_TAGGED}", "yaml.safe_load(sys.stdin)"),
     "": ("", "json.load(sys.stdin)"),
 }
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
@@ -129,8 +130,9 @@ def way_out(problem: str, where: str) -> str:
     """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
     for found, what, code, ending in _WAYS_OUT:
         if re.search(found, f"{where}: {problem}"):
-            command = f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
-            return f"; {what}{command}"
+            return f"; {what}" + (
+                f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
+            )
     return ""
 
 
