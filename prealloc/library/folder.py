@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -19,26 +18,23 @@ _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", 
 # What the package `datasets` says of a library, in files beside it.
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
-_TABLES = "import pathlib, pyarrow; from pyarrow import ipc, parquet"
-_ONE_TABLE = "parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
+_ARROW = "import pyarrow; from pyarrow import ipc, parquet"
+_ONE_TABLE = f"{_ARROW}; parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
 _LINES = "out = open('tasks.jsonl', 'w'); [print(json.dumps(task), file=out) for f in files for task in %s]"
 _ROWS = "csv.DictReader(open(f, encoding='utf-8-sig', newline=str()), dialect='%s')"
 _TEXT = "[{'id': str(f.relative_to(root)), 'text': f.read_text()}]"
 _ONE_OF = (
-    (".parquet", rb"", _TABLES, _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
-    (".arrow", rb"", _TABLES, _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
-    (".json", rb"\A\[\s*(\{)", "import json, pathlib", _LINES % "json.loads(f.read_bytes())"),
-    (".jsonl", rb'"([^"\\]*)"[ \t]*:', "", ""),
-    (".csv", rb"\A[^,]+,", "import csv, json, pathlib", _LINES % (_ROWS % "excel")),
-    (".tsv", rb"\A[^\t]+\t", "import csv, json, pathlib", _LINES % (_ROWS % "excel-tab")),
-    (".md", rb"", "import json, pathlib", _LINES % _TEXT),
-    (".txt", rb"", "import json, pathlib", _LINES % _TEXT),
+    (".parquet", rb"", _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
+    (".arrow", rb"", _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
+    (".json", rb"\A\[\s*(\{)", _LINES % "json.loads(f.read_bytes())"),
+    (".jsonl", rb'"([^"\\]*)"[ \t]*:', ""),
+    (".csv", rb"\A[^,]+,", _LINES % (_ROWS % "excel")),
+    (".tsv", rb"\A[^\t]+\t", _LINES % (_ROWS % "excel-tab")),
+    (".md", rb"", _LINES % _TEXT),
+    (".txt", rb"", _LINES % _TEXT),
 )
-"""What makes one file of several in a folder: their ending, what to find in the first lines, some of it in all of them,
-what Python imports, and what it does with `files`.
-"""
+"""What makes one file of several in a folder: their ending, what their first lines share, what to do with `files`."""
 _LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(\[?\s*[^\n]*)")
-_LONGEST_LINE = 1 << 16
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
@@ -55,11 +51,8 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
             return path, None
         names = sorted(entry.name for entry in path.iterdir() if _may_be_one(entry))
     except OSError as error:
-        raise LibraryError(
-            f"the folder cannot be read: {error.strerror}",
-            where=str(path),
-            hint="give the library's file itself",
-        ) from error
+        problem = f"the folder cannot be read: {error.strerror}"
+        raise LibraryError(problem, where=str(path), hint="give the library's file itself") from error
     except ValueError as error:  # a NUL in the path
         raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
@@ -71,11 +64,8 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
         matches = _without_longer(names, f"_{difficulty}{full}")
         matches = [name for name in matches if _JSON.search(name)] or matches
         if len(matches) > 1:
-            raise LibraryError(
-                f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}",
-                where=str(path),
-                hint="give the file itself in place of the folder",
-            )
+            problem = f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}"
+            raise LibraryError(problem, where=str(path), hint="give the file itself in place of the folder")
         if matches:
             without = "" if full else ", as no file has workflows"
             return path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}"
@@ -105,23 +95,16 @@ def _stem(name: str) -> str:
 def _joined(folder: Path) -> str:
     """How to make one file of a folder of parts, or of one with nothing but text; nothing where no command does."""
     below, libraries = files_below(folder), _libraries(folder)
-    count = Counter(file.suffix for file in below)
-    for ending, common, imports, write in sorted(_ONE_OF, key=lambda row: -count[row[0]]):
-        is_text = _TEXT in write
-        # else they are of different kinds
-        one_kind = not libraries if is_text else count[ending] >= len(libraries)
-        if one_kind and count[ending] > (ending != ".arrow") and _have_in_common(below, ending, common):
+    for ending, shared, write in _ONE_OF:
+        found, is_text = [file for file in below if file.suffix == ending], _TEXT in write
+        one_kind = not libraries if is_text else len(found) >= len(libraries)
+        firsts = ({*re.findall(shared, _LINE.findall(head_of(file, 1 << 16))[0])} for file in found)
+        if one_kind and len(found) > (ending != ".arrow") and set.intersection(*firsts):
             files = f"root = pathlib.Path({str(folder)!r}); files = sorted(root.rglob('*{ending}'))"
             lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-            command = python(f"{imports}; {files}; {write}") if write else lines
+            command = python(f"import csv, json, pathlib; {files}; {write}") if write else lines
             return f"make {f'a task of each {ending}' if is_text else 'one of all'}: {command}"
     return ""
-
-
-def _have_in_common(below: Sequence[Path], ending: str, pattern: bytes) -> bool:
-    """Whether something that a pattern finds in the first line is the same in all files that end so."""
-    firsts = (_LINE.findall(head_of(file, _LONGEST_LINE))[0] for file in below if file.suffix == ending)
-    return bool(set.intersection(*({*re.findall(pattern, first)} for first in firsts)))
 
 
 def _libraries(folder: Path) -> list[Path]:

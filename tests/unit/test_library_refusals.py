@@ -66,7 +66,7 @@ FIXABLE: dict[str, str | bytes] = {
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",
-    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q></task><task id="b"><q>b</q></task></all>',
+    "tasks.xml": '<?xml version="1.0"?><all><task id="a"><q>Do <b>a</b></q><q>!</q></task><task id="b"/></all>',
     "flat.xml": "<!-- of ours --><tasks><task>Do a</task><task>Do b</task></tasks>",
     "names.json": json.dumps({"chrome": ["a", "b", "c"], "gimp": ["d"]}),
     "numbers.json": '{"a": [1e999, 2], "b": [1]}',
@@ -77,7 +77,7 @@ FIXABLE: dict[str, str | bytes] = {
     "deep.json": json.dumps({"data": {"test": TASKS}}),
     "cp1252.csv": b"id,text\na,it\x92s\nb,y\n",
     "two inside.json": json.dumps({"version": 1, "data": {"a": TASKS, "b": TASKS[:2]}}),
-    "two lists.yaml": "a: [{id: a}, {id: b}]\nsteps: [{n: 2024-01-01}]\n",
+    "two lists.yaml": "a: [{id: a, call: !function f}, {id: b}]\nsteps: [{n: 2024-01-01}]\n",
     "two lists.toml.gz": gzip.compress(b"[[a]]\nid = 'a'\n[[a]]\nid = 'b'\n[[steps]]\nn = 2024-01-01\n"),
     "splits.json": json.dumps({"train": TASKS, "test": TASKS[:2], "version": 1}),
     "by id.json": json.dumps({f"t{n}": [{"role": "user"}] for n in range(12)}),
@@ -144,9 +144,9 @@ def test_of_lists_with_nothing_in_common_the_largest_is_offered(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "first"),
     [
-        ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"c1": "What is 1?", "c2": "1", "c3": "A"}),
-        ("t.csv", "1;x;x\n2;x;y\n", {"c1": "1", "c2": "x", "c3": "x"}),
-        ("$(touch ran).tsv", f"{'long ' * 9}\tx\ny\tz\n", {"c1": "long " * 9, "c2": "x"}),
+        ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"0": "What is 1?", "1": "1", "2": "A"}),
+        ("t.csv", "1;x;x\n2;x;y\n", {"0": "1", "1": "x", "2": "x"}),
+        ("$(touch ran).tsv", f"{'long ' * 9}\tx\ny\tz\n", {"0": "long " * 9, "1": "x"}),
         ("t.csv", 'q,n\n"x, ""y""" ,1\n', {"q": 'x, "y" ', "n": "1"}),
         ("t.csv", 'q,n\n"x" y,1\n', {"q": '"x" y', "n": "1"}),
     ],
@@ -187,7 +187,7 @@ def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
     """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
     path = tmp_path / "t.xml"
     for text, fields in (
-        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a"}),
+        (FIXABLE["tasks.xml"], {"id": "a", "q": "Do a\n!"}),
         (FIXABLE["flat.xml"], {"task": "Do a"}),
     ):
         path.write_text(str(text))
@@ -218,7 +218,7 @@ def test_lines_of_a_file_that_is_called_json_are_no_tasks(tmp_path: Path) -> Non
 
 def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
     """What the command in a hint wrote into the folder."""
-    command = re.search(r": ((?:python3|\(printf|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
     assert command is not None
     assert command[1] in wrapped(str(error.hint), 30)
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

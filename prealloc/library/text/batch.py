@@ -162,9 +162,8 @@ class Batch:
         """A command that makes of each task what a Python expression says."""
         if self.fmt is ARRAY and LINES_NAME.search(self.where) is None:  # or a list in each line
             return rewrite_json(self.where, f"[{task} for task in ({_ALL})]")
-        return rewrite(
-            self.where, python(f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]")
-        )
+        code = f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]"
+        return rewrite(self.where, python(code))
 
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""

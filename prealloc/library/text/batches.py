@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -40,14 +39,12 @@ _MOST_FIRST = 8 << 20
 _LISTS_SHOWN = 10
 _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
-_SEVERAL_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
-# Lines, each of them a list.
+_LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
-_LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
+_LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
-_COMMENTS = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
-# before JSON
+_COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
 _ALONE = "d['tasks']"
 _KEYED = "[{'id': key, **d[key]} for key in d]"
 _SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
@@ -100,12 +97,12 @@ class _Cutter:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
             raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
-            if begins == b"[" and not _SEVERAL_LISTS.match(window.text):
+            if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
                 yield from self._items(0)
                 self._refuse_more(1)
             elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
-                start = "a comment" if _COMMENTS.match(window.text) else start
+                start = "a comment" if _COMMENTED.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
             elif begins == b"[" or self._is_lines():
@@ -246,9 +243,10 @@ class _Cutter:
         value an object.
         """
         window = self._window
-        lists = [value for value in values if _LIST_OF_OBJECTS.match(window.text, value[1])]
+        firsts = [_LIST_OF_OBJECTS.match(window.text, at) for _, at, _ in values]
+        lists = [(*value, first[1] or b"") for value, first in zip(values, firsts, strict=True) if first]
         if len(lists) == 1:
-            key, at, _ = lists[0]
+            key, at, _, _ = lists[0]
             for batch in self._items(at):
                 batch.title = key
                 yield batch
@@ -276,26 +274,24 @@ class _Cutter:
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
         if len(values) == len(objects) == 1 and objects[0][1]:
             hint = f"if {shown(values[0][0])} is its id: {rewrite_json(self._where, _KEYED)}"
-        if deeper:
-            which = "the tasks" if len(deeper) == 1 else f"one of {listed(part.path for part in deeper)}"
-            hint = self._written(deeper, which)
+        found = [(end - at, f"d[{key!r}]", key, first) for key, at, end, first in lists] or deeper
+        hint = self._written(found) if found else hint
         if lists:
-            names = ", ".join(ascii(key) for key, _, _ in lists[:_LISTS_SHOWN])
-            problem = f"several lists in it may be the tasks: {names}"
-            parts = [_list_at(f"d[{key!r}]", key, window.text[at:end]) for key, at, end in lists]
-            hint = f'name the list of tasks "tasks", or {self._written(parts, "it")}'
-            if len(values) == len(lists) > _LISTS_SHOWN:
-                each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
-                hint = f"make every task an object: {each}"
+            problem = f"several lists in it may be the tasks: {listed(ascii(key) for key, *_ in lists)}"
+        if len(values) == len(lists) > _LISTS_SHOWN:
+            each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
+            hint = f"make every task an object: {each}"
         raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
 
-    def _written(self, parts: Sequence[_Part], which: str) -> str:
-        """How to write all lists as one, if their tasks have a field in common; else the largest alone."""
-        if 1 < len(parts) <= _LISTS_SHOWN and set.intersection(*(part.fields for part in parts)):
-            pairs = ", ".join(f"({part.name!r}, {part.path})" for part in parts)
+    def _written(self, found: Sequence[tuple[int, str, str, bytes]]) -> str:
+        """How to write all lists as one, if their tasks begin with the same key; else the largest alone."""
+        _, largest, _, first = max(found)
+        if first and 1 < len(found) <= _LISTS_SHOWN and {first} == {each[3] for each in found}:
+            pairs = ", ".join(f"({name!r}, {path})" for _, path, name, _ in found)
             joined = f"[{{'type': key, **task}} for key, tasks in [{pairs}] for task in tasks]"
             return f"write all lists as one, their names as types: {rewrite_json(self._where, joined)}"
-        return f"write {which} alone: {rewrite_json(self._where, max(parts, key=lambda part: part.size).path)}"
+        which = "the tasks" if len(found) == 1 else f"one of {listed(path for _, path, *_ in found)}"
+        return f"write {which} alone: {rewrite_json(self._where, largest)}"
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
@@ -312,26 +308,13 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-class _Part(NamedTuple):
-    """What may be the tasks of a document: where it lies in Python, and what its first task has if it is a list."""
-
-    path: str
-    name: str
-    size: int
-    fields: set[str]
-
-
-def _list_at(path: str, name: str, text: bytes | bytearray) -> _Part:
-    return _Part(path, name, len(text), {key for key, _ in Cursor(text).fields(text.index(b"{"))})
-
-
-def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Part]:
-    """What may be tasks in an object of a document."""
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str, str, bytes]]:
+    """What may be tasks in an object of a document: size, place in Python, name, of a list the first key in it."""
     for name, raw in fields.items():
-        if _LIST_OF_OBJECTS.match(raw):
-            yield _list_at(f"d[{key!r}][{name!r}]", name, bytes(raw))
+        if found := _LIST_OF_OBJECTS.match(raw):
+            yield len(memoryview(raw)), f"d[{key!r}][{name!r}]", name, found[1] or b""
     if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
-        yield _Part(f"d[{key!r}]", key, sum(len(memoryview(raw)) for raw in fields.values()), set())
+        yield sum(len(memoryview(raw)) for raw in fields.values()), f"d[{key!r}]", key, b""
 
 
 def _opening(text: bytearray) -> bytes:

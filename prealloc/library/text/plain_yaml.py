@@ -15,9 +15,7 @@ _LONGEST_INTEGER = 4300
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Plain values: a date and text with a tag of its own (`!function utils.f`) stay what is written, and no key is
-    there twice, unless one is merged (`<<`).
-    """
+    """Plain values: dates and text with an own tag (`!function f`) stay as written; no key is twice, unless merged."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]

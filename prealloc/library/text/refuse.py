@@ -48,10 +48,11 @@ _LITERAL = (
     "[print(json.dumps(ast.literal_eval(each.value))) for each in found]"
 )
 _EACH = "import json, sys; [print(%s) for line in sys.stdin if line.strip()]"
+_A_LINE = _EACH % "json.dumps({'text': line.rstrip()})"
 _XML = (
-    "import json, sys; from xml.etree import ElementTree as tree; "
-    "texts = lambda each: {part.tag: str().join(part.itertext()) for part in [*each] or [each]}; "
-    "[print(json.dumps({**each.attrib, **texts(each)})) for each in tree.parse(sys.stdin.buffer).getroot()]"
+    "import json, sys; from xml.etree import ElementTree as tree; of = lambda parts: "
+    "{a.tag: chr(10).join(str().join(b.itertext()) for b in parts if b.tag == a.tag) for a in parts}; "
+    "[print(json.dumps({**each.attrib, **of([*each] or [each])})) for each in tree.parse(sys.stdin.buffer).getroot()]"
 )
 _WAYS_OUT = (
     (r"expected (a key or }|\"), found '?\w", "if it is JSON5", "", ".yaml"),
@@ -62,19 +63,15 @@ _WAYS_OUT = (
     (r"expected a value, found ,", "without commas between lines", _EACH % "line.rstrip().rstrip(chr(44))", ""),
     (r"begins with .<[?!\w]", "if a child of the root is a task", _XML, ".jsonl"),
     (r"\.py: .* begins with", "in Python: prealloc.plan(THE_LIST)", "", ""),
-    (
-        r"\A(?!.*\.(?i:json[l5]?|ndjson)(\.\w+)?: ).* begins with",
-        "if a line is a task",
-        _EACH % "json.dumps({'text': line.rstrip()})",
-        ".jsonl",
-    ),
+    (r"\A(?!.*\.(?i:json[l5]?|ndjson)(\.\w+)?: ).* begins with", "if a line is a task", _A_LINE, ".jsonl"),
 )
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
 _SPECIAL = r'["$`\\!]'
 # What double quotes do not hide from a shell.
+_TAGGED = "yaml.SafeLoader.add_constructor(None, lambda _, node: node.tag + chr(32) + node.value)"
 _LOADED = {
     r"\.toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"),
-    r"\.ya?ml": (", yaml", "yaml.safe_load(sys.stdin)"),
+    r"\.ya?ml": (f", yaml; {_TAGGED}", "yaml.safe_load(sys.stdin)"),
     "": ("", "json.load(sys.stdin)"),
 }
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
@@ -133,8 +130,9 @@ def way_out(problem: str, where: str) -> str:
     """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
     for found, what, code, ending in _WAYS_OUT:
         if re.search(found, f"{where}: {problem}"):
-            command = rewrite(where, python(code) if code else "cat", ending)
-            return f"; {what}: {command}" if code or ending else f"; {what}"
+            return f"; {what}" + (
+                f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
+            )
     return ""
 
 

@@ -54,12 +54,12 @@ class Source(NamedTuple):
 
     @contextlib.contextmanager
     def advising(self) -> Iterator[None]:
-        """Adds the advice to a LibraryError about ids."""
+        """Gives the advice to a LibraryError about ids."""
         try:
             yield
         except LibraryError as error:
-            if "‹id_from›" in (error.hint or ""):
-                error.hint = "\n".join([*self.advice, str(error.hint)])
+            if error.hint and "‹id_from›" in error.hint:
+                error.hint = "\n".join([*self.advice, error.hint])
             raise
 
     def line_of(self, byte: int) -> int:

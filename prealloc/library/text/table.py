@@ -8,11 +8,13 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
 from prealloc.processes.setting import ProcessSetting
 
@@ -20,11 +22,6 @@ _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
 _LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
 
-_NO_NAME = re.compile(r"[-+]?\d[\d.,]*|.{41,}", re.DOTALL)
-_MANY = 100
-# A command does not name so many columns.
-_PLAIN = ("if its quotes are plain text", ", quoting=csv.QUOTE_NONE")
-_LENIENT = ("if a blank behind a quote is a part of the cell", "")
 _HINT = "write the table again with what made it, or as JSON lines"
 
 
@@ -41,40 +38,28 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str, advice: list[str]) -> Iterator[bytes]:
-    """The rows of a table, as JSON lines; adds to `advice` if the first line may be no names. Raises LibraryError."""
+    """The rows of a table, as JSON lines; `advice` gets what to do if the first line is a task. Raises LibraryError."""
     with _CELL_LIMIT.at(_LONGEST_CELL):
         yield from _rows(_lines(pieces), delimiter, where, advice)
 
 
 def _rows(lines: Iterator[str], delimiter: str, where: str, advice: list[str]) -> Iterator[bytes]:
-    last = ""
-
-    def told(lines: Iterable[str]) -> Iterator[str]:
-        nonlocal last
-        for line in lines:
-            last = line
-            yield line
-
     try:
         blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
         marks = re.sub(r'"[^"]*"', "", head)
         if delimiter == "," and "," not in marks:  # as where the comma is in numbers
             delimiter = next((mark for mark in ";\t|" if mark in marks), ",")
         counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
-        rows = csv.reader(told(counted), delimiter=delimiter, strict=True)
+        rows = csv.reader(counted, delimiter=delimiter, strict=True)
         names = next(filter(None, rows), [])
         "".join(names).encode()
         twice = [name for name, times in Counter(names).items() if times > 1]
-        if len(names) < _MANY and (twice or any(map(_NO_NAME.fullmatch, names))):
-            columns = delimiter.join(f"c{number}" for number, _ in enumerate(names, 1)).replace("\t", r"\t")
-            headed = rewrite(where, rf"(printf '{columns}\n'; cat)")
-            advice[:] = [f"if the first line is a task: {headed}"]
+        if twice or any(re.fullmatch(r"(?s)[-+]?\d[\d.,]*|.{41,}", name) for name in names):
+            advice[:] = [f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"]
         if twice:
             hint = "\n".join([*advice, "rename or drop one of them"])
             raise LibraryError(f"two columns are called {twice[0]!a:.80}", where=where, hint=hint)
-        for row in rows:
-            if not row:  # an empty line
-                continue
+        for row in filter(None, rows):  # without empty lines
             if len(row) != len(names):
                 problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
                 raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
@@ -83,11 +68,15 @@ def _rows(lines: Iterator[str], delimiter: str, where: str, advice: list[str]) -
         problem = f"the table is not UTF-8: it has the byte 0x{ord(error.object[error.start]) & 0xFF:02x}"
         raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=not_utf8(where)) from None
     except csv.Error as error:
-        is_lenient = re.search(rf'" +({re.escape(delimiter)}|\s*\Z)', last)
-        what, quoting = _LENIENT if is_lenient else _PLAIN
-        rows_said = f"csv.DictReader(sys.stdin, delimiter=chr({ord(delimiter)}){quoting})"
-        command = python(f"import csv, json, sys; [print(json.dumps(row)) for row in {rows_said}]")
-        hint = f"{_HINT}; {what}: {rewrite(where, command, '.jsonl')}"
-        raise LibraryError(
-            f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=hint
-        ) from None
+        line = b"".join(head_of(Path(where), 1 << 20).splitlines()[rows.line_num - 1 : rows.line_num])
+        is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
+        what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
+        way = _as_lines(where, delimiter, "strict=False" if is_blank else "quoting=csv.QUOTE_NONE")
+        problem, hint = f"the table is damaged: {error}", f"{_HINT}; {what}: {way}"
+        raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=hint) from None
+
+
+def _as_lines(where: str, delimiter: str, option: str) -> str:
+    """A command that reads the table by Python's own reader with an option."""
+    rows = f"csv.DictReader(sys.stdin, {option}, delimiter=chr({ord(delimiter)}))"
+    return rewrite(where, python(f"import csv, json, sys; [print(json.dumps(row)) for row in {rows}]"), ".jsonl")
