@@ -132,7 +132,6 @@ class Link:
         self._connection = connection
         self._urgent: deque[bytes] = deque()
         self._bulk: deque[Iterator[bytes]] = deque()
-        self._unsent = 0
         self._wake = asyncio.Event()
         self._woken = False
         self._ending = False
@@ -144,7 +143,6 @@ class Link:
     def send(self, raw: bytes) -> None:
         """Sends a frame, in order. What cannot be sent is lost with the connection."""
         if self.open:
-            self._unsent += len(raw)
             self._urgent.append(raw)
             self._nudge()
 
@@ -210,7 +208,6 @@ class Link:
             while self._urgent or self._bulk:
                 if self._urgent:
                     raw = self._urgent.popleft()
-                    self._unsent -= len(raw)
                 else:
                     piece = next(self._bulk[0], None)
                     if piece is None:
@@ -229,7 +226,7 @@ class Link:
             if time.monotonic() - self.heard_at > SILENT_S:
                 self._connection.transport.abort()
                 return f"nothing was heard for {SILENT_S:g} s"
-            if self._unsent > MOST_UNSENT:
+            if sum(map(len, [*self._urgent])) > MOST_UNSENT:
                 self._connection.transport.abort()
                 return f"{size(MOST_UNSENT)} wait for it"
 
