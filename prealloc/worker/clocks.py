@@ -64,6 +64,10 @@ class AttemptClock:
         """From the start until now, less the waiting."""
         return max(0.0, self._now() - self.started_at - self.waited_s)
 
+    def told(self) -> tuple[float, float, float]:
+        """Seconds that the attempt was queued, its unit has waited and it has worked, to the microsecond."""
+        return _rounded(self.queued_s), _rounded(self.unit_waited_s), _rounded(self.working_s)
+
     def overdue(self, timeout_s: float | None, max_wait_s: float) -> str | None:
         """Why the attempt must end now: "timeout", "wait", or None."""
         if timeout_s is not None and not self._waiters and self.working_s >= timeout_s:
@@ -71,3 +75,7 @@ class AttemptClock:
         if self._waiters and self.unit_waited_s >= max_wait_s:
             return "wait"
         return None
+
+
+def _rounded(seconds: float) -> float:
+    return int(seconds * 1e6 + 0.5) / 1e6  # a third of the time that round() takes

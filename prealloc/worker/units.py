@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import FORBIDDEN, Status
 from prealloc.model.policy import KILL_STEP_S
@@ -347,29 +349,33 @@ class UnitQueue:
         return again, decision.after_s
 
     def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> AttemptLine:
-        order, clock = running.order, running.clock
-        return AttemptLine(
+        order = running.order
+        queued_s, waiting_s, working_s = running.clock.told()
+        line = AttemptLine(  # in two calls: see AttemptEnded.of
             shard=self._job.shard,
             task=self._job.task_id(order.position),
             repeat=order.repeat,
             attempt=order.attempt,
             status=ending.status,
             started_at=running.started_wall,
-            queued_s=round(clock.queued_s, 6),
-            waiting_s=round(clock.unit_waited_s, 6),
-            working_s=round(clock.working_s, 6),
+            queued_s=queued_s,
+            waiting_s=waiting_s,
+            working_s=working_s,
             peak_rss=self._peak_rss(),
             success=ending.success,
             score=ending.score,
-            unclear=ending.unclear,
             usage=running.context.meter.take(),
             lane=self._job.lane,
+            result=ending.result if ending.result is not None else NO_RESULT,
+        )
+        return msgspec.structs.replace(
+            line,
+            unclear=ending.unclear,
             host=self._job.host,
             error=ending.error,
             late=late,
             again=again,
             retry=("lane" if ending.is_throttled else "infra") if again else None,
-            result=ending.result if ending.result is not None else NO_RESULT,
         )
 
     def _peak_rss(self) -> int:

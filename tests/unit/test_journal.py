@@ -21,8 +21,10 @@ from run_events import attempt_line
 from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
-from prealloc.model.outcome import FINAL, ErrorInfo, Status, verdict
+from prealloc.model.events import AttemptEnded
+from prealloc.model.outcome import FINAL, AttemptInfo, ErrorInfo, Status, verdict
 from prealloc.model.plan import Unit
+from prealloc.model.usage import Tokens
 from prealloc.store import journal as module
 from prealloc.store.fold import fold
 from prealloc.store.journal import JournalFile, journal_files, read_lines
@@ -55,6 +57,24 @@ def write(path: Path, *lines: Any) -> None:
 
 def lines_of(path: Path) -> list[Any]:
     return [line.content for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1)))]
+
+
+def test_an_event_says_all_that_a_line_says() -> None:
+    """But for the result, and the traceback of an error."""
+    said = {
+        "success": False,
+        "score": 0.5,
+        "unclear": '"no"',
+        "usage": {"m": Tokens(input=1)},
+        "lane": "l",
+        "host": "h",
+    }
+    error = ErrorInfo(type="E", message="m", traceback="t", http_status=500)
+    line = attempt(status=Status.FAILED, error=error, started_at=1.0, waiting_s=2.0, queued_s=3.0, peak_rss=4, **said)
+    told = msgspec.structs.asdict(AttemptEnded.of(line, "easy"))
+    fields = {name: getattr(line, name) for name in AttemptInfo.__struct_fields__}
+    assert told == {**fields, "error": error.brief(), "type": "easy", "outcome": True, "first": True}
+    assert None not in told.values()
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
