@@ -101,8 +101,7 @@ def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, pr
     Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
     the text is read twice.
     """
-    with source.advising():
-        read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
+    read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
     if read.note and notes is not None:
         notes(read.note)
     return read.info.tasks

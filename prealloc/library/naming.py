@@ -22,6 +22,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import fields_of, refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import FIELDS, NULL, is_name
+from prealloc.library.text.table import if_without_names
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
@@ -344,7 +345,8 @@ class Names:
         names = [cut(path if path.strip() and path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
         there = ", ".join([*names, "..."] if len(paths) > _SHOWN else names)
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
-        return LibraryError(problem, where=self._where, hint="; ".join(hints))
+        first = if_without_names(self._where, [*self._first]) if id is None and asked.id_field is None else None
+        return LibraryError(problem, where=self._where, hint="\n".join(filter(None, [first, "; ".join(hints)])))
 
 
 def _note(asked: Fields, found: Fields, *, no_types: str | None) -> str | None:

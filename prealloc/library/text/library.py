@@ -49,10 +49,9 @@ class TextLibrary(Library):
         progress: Progress | None = None,
         copies: bool = False,
     ) -> None:
-        with source.advising():
-            read = read_tasks(
-                source, lambda _: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
-            )
+        read = read_tasks(
+            source, lambda _: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
+        )
         self._source = source
         self._held = read.taker.held()
         self._kept = read.kept

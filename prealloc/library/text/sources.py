@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
@@ -44,23 +43,11 @@ class Source(NamedTuple):
     """Whether it is gone when it has been read."""
     took: str | None = None
     """Which files of a folder it is, as a sentence; None where there was nothing to choose."""
-    advice: Sequence[str] = ()
-    """What to try first where tasks have no id. Known when it has been read."""
 
     @property
     def is_made(self) -> bool:
         """Whether it is JSON that was made of something else, which has its tasks at other places."""
         return self.name in (LINES, DOCUMENT)
-
-    @contextlib.contextmanager
-    def advising(self) -> Iterator[None]:
-        """Gives the advice to a LibraryError about ids."""
-        try:
-            yield
-        except LibraryError as error:
-            if error.hint and "‹id_from›" in error.hint:
-                error.hint = "\n".join([*self.advice, error.hint])
-            raise
 
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
@@ -78,7 +65,6 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
     """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
     other = OTHER.search(path.name)
     ending = "" if other is None else f".{other[1].lower()}"
-    advice = list[str]()
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
@@ -88,7 +74,7 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
             if ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
-                text = lines_of_table(text, _TABLES[ending], str(path), advice)
+                text = lines_of_table(text, _TABLES[ending], str(path))
             elif ending:
                 from prealloc.library.text.markup import json_of
 
@@ -98,8 +84,7 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    name = LINES if ending in _TABLES else DOCUMENT if ending else path.name
-    return Source(path, str(path), name, read, advice=advice)
+    return Source(path, str(path), LINES if ending in _TABLES else DOCUMENT if ending else path.name, read)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,12 +16,15 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
+from prealloc.library.unpack import PACKED_NAME
 from prealloc.processes.setting import ProcessSetting
 
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
 _LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
 
+_LONGEST_HEAD = 1 << 20
+_NO_NAME = re.compile(r"(?s)[-+]?\d[\d.,]*|.{41,}")
 _HINT = "write the table again with what made it, or as JSON lines"
 
 
@@ -37,27 +40,43 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
     yield from io.StringIO("".join(left), newline="").readlines()
 
 
-def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str, advice: list[str]) -> Iterator[bytes]:
-    """The rows of a table, as JSON lines; `advice` gets what to do if the first line is a task. Raises LibraryError."""
+def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
+    """The rows of a table, as JSON lines. Raises LibraryError."""
     with _CELL_LIMIT.at(_LONGEST_CELL):
-        yield from _rows(_lines(pieces), delimiter, where, advice)
+        yield from _rows(_lines(pieces), delimiter, where)
 
 
-def _rows(lines: Iterator[str], delimiter: str, where: str, advice: list[str]) -> Iterator[bytes]:
+def if_without_names(where: str, names: Sequence[str]) -> str | None:
+    """What to do if the first line of a table, which gives these names, is a task; None if it surely is not."""
+    found = re.search(rf"\.([ct]sv)({PACKED_NAME})?\Z", where, re.IGNORECASE)
+    if found is None or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
+        return None
+    delimiter = "\t" if found[1].lower() == "tsv" else ","
+    if not found[2]:
+        delimiter = _delimiter(
+            delimiter, head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore").partition("\n")[0]
+        )
+    return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
+
+
+def _delimiter(usual: str, head: str) -> str:
+    """What separates the cells, by the first line."""
+    marks = re.sub(r'"[^"]*"', "", head)
+    if usual != "," or "," in marks:
+        return usual
+    return next((mark for mark in ";\t|" if mark in marks), ",")  # as where the comma is in numbers
+
+
+def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
     try:
         blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
-        marks = re.sub(r'"[^"]*"', "", head)
-        if delimiter == "," and "," not in marks:  # as where the comma is in numbers
-            delimiter = next((mark for mark in ";\t|" if mark in marks), ",")
+        delimiter = _delimiter(delimiter, head)
         counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
         rows = csv.reader(counted, delimiter=delimiter, strict=True)
         names = next(filter(None, rows), [])
         "".join(names).encode()
-        twice = [name for name, times in Counter(names).items() if times > 1]
-        if twice or any(re.fullmatch(r"(?s)[-+]?\d[\d.,]*|.{41,}", name) for name in names):
-            advice[:] = [f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"]
-        if twice:
-            hint = "\n".join([*advice, "rename or drop one of them"])
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            hint = f"{if_without_names(where, names)}\nelse rename or drop one of them"
             raise LibraryError(f"two columns are called {twice[0]!a:.80}", where=where, hint=hint)
         for row in filter(None, rows):  # without empty lines
             if len(row) != len(names):
@@ -68,7 +87,7 @@ def _rows(lines: Iterator[str], delimiter: str, where: str, advice: list[str]) -
         problem = f"the table is not UTF-8: it has the byte 0x{ord(error.object[error.start]) & 0xFF:02x}"
         raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=not_utf8(where)) from None
     except csv.Error as error:
-        line = b"".join(head_of(Path(where), 1 << 20).splitlines()[rows.line_num - 1 : rows.line_num])
+        line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
         is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
         what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
         way = _as_lines(where, delimiter, "strict=False" if is_blank else "quoting=csv.QUOTE_NONE")
