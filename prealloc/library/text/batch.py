@@ -26,7 +26,6 @@ _WINDOWS = (128 << 10, 1 << 20)
 
 _HINT = "fix the file at this place, or write it again with what made it"
 _ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v, list)), key=len)"
-_OBJECT = "{'value': task}"
 _TRUNCATED = "the file is truncated: copy or download it again"
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
@@ -102,7 +101,7 @@ class Batch:
                 if cursor.byte(start) != b"{":
                     cursor.after(start)
                     is_first = self.origin.task + index == 0  # else most are objects
-                    hint = f"make every task an object{f': {self._rewritten(_OBJECT)}' if is_first else ''}"
+                    hint = f"make every task an object{': ' + self._rewritten('dict(value=task)') if is_first else ''}"
                     raise Damage("the task is not a JSON object", start, hint=hint)
                 cursor.after(start, decoder)
         except Damage as damage:

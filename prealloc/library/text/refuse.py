@@ -130,9 +130,8 @@ def way_out(problem: str, where: str) -> str:
     """What makes a library of a text that is nearly JSON, by what is wrong with it; nothing where no command does."""
     for found, what, code, ending in _WAYS_OUT:
         if re.search(found, f"{where}: {problem}"):
-            return f"; {what}" + (
-                f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
-            )
+            command = f": {rewrite(where, python(code) if code else 'cat', ending)}" if code or ending else ""
+            return f"; {what}{command}"
     return ""
 
 
