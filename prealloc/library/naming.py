@@ -345,8 +345,8 @@ class Names:
         names = [cut(path if path.strip() and path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
         there = ", ".join([*names, "..."] if len(paths) > _SHOWN else names)
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
-        first = if_without_names(self._where, [*self._first]) if id is None and asked.id_field is None else None
-        return LibraryError(problem, where=self._where, hint="\n".join(filter(None, [first, "; ".join(hints)])))
+        way = if_without_names(self._where, [*self._first]) if id is None and asked.id_field is None else None
+        return LibraryError(problem, where=self._where, hint="\n".join(filter(None, [way, "; ".join(hints)])))
 
 
 def _note(asked: Fields, found: Fields, *, no_types: str | None) -> str | None:

@@ -53,9 +53,8 @@ def if_without_names(where: str, names: Sequence[str]) -> str | None:
         return None
     delimiter = "\t" if found[1].lower() == "tsv" else ","
     if not found[2]:
-        delimiter = _delimiter(
-            delimiter, head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore").partition("\n")[0]
-        )
+        head = head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
+        delimiter = _delimiter(delimiter, head.partition("\n")[0])
     return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
 
 
