@@ -352,6 +352,9 @@ class _JobMaker:
         names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
         if units is not None:
             due = list(units.due)  # those of earlier sessions are for its first job
+        elif self._before is None and self._asked == EVERYTHING:
+            repeats, positions = range(run.manifests[shard].repeats), range(len(names.ids))
+            units = Units(tuple(UnitOrder(position, repeat, 1) for repeat in repeats for position in positions))
         else:
             states = _states(run, self._before, self._asked, shard, names.ids)
             if self._claims is not None:
@@ -407,10 +410,12 @@ def _states(
     """The units of a shard in the order they start: every task once, then every task again. Without those that are
     open and not asked for.
     """
-    untouched, repeats = UnitState(), range(run.manifests[shard].repeats)
-    if before is None and asked == EVERYTHING:
-        return [((position, repeat), untouched) for repeat in repeats for position in range(len(ids))]
-    units = (((position, repeat), Unit(shard, task, repeat)) for repeat in repeats for position, task in enumerate(ids))
+    untouched = UnitState()
+    units = (
+        ((position, repeat), Unit(shard, task, repeat))
+        for repeat in range(run.manifests[shard].repeats)
+        for position, task in enumerate(ids)
+    )
     states = ((key, unit, before.units[unit] if before else untouched) for key, unit in units)
     return [(key, state) for key, unit, state in states if not state.open or asked(unit, state)]
 

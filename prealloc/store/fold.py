@@ -34,7 +34,7 @@ from prealloc.store.journal_lines import (
 )
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """An attempt that counts, without its result, which stays in the journal until asked for."""
 
     attempt: AttemptLine
@@ -51,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return with_result(self.line())
 
 
-class UnitState(msgspec.Struct):
+class UnitState(msgspec.Struct, gc=False):
     """What the journal says of one unit."""
 
     first: Outcome | None = None
