@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from bisect import bisect_left
@@ -18,6 +19,14 @@ def fullest(moments: Iterable[float], window_s: float) -> int:
     """The most of these moments in any window of so many seconds."""
     ordered = sorted(moments)
     return max((bisect_left(ordered, at + window_s) - place for place, at in enumerate(ordered)), default=0)
+
+
+def came_at(connection: socket.socket) -> float:
+    """When its last bytes came, as the kernel says: on a busy machine we are a fifth of a second late to look."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56)  # as of linux/tcp.h
+    (last_data_recv_ms,) = struct.unpack_from("I", info, 52)
+    at: float = time.monotonic() - last_data_recv_ms / 1000
+    return at
 
 
 class CountingServer:
@@ -51,16 +60,16 @@ class CountingServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            at = time.monotonic()
-            threading.Thread(target=self._serve, args=(connection, at), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, at: float) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with connection:
             head = b""
             while not head.endswith(b"{}"):
                 if not (chunk := connection.recv(4096)):
                     return
                 head += chunk
+            at = came_at(connection)
             lane = head.split(b" ", 2)[1].decode().strip("/")
             with self._lock:
                 status, headers, *rest = self._answer(lane, len(self.arrived[lane]))

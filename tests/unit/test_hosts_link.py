@@ -16,7 +16,7 @@ import pytest
 
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
-from prealloc.engines.hosts.link import SWITCH_S, Closed, Failed, Heard, Mailbox, News, Opened
+from prealloc.engines.hosts.link import SWITCH_S, Closed, Failed, Heard, LinkThread, Mailbox, News, Opened
 from prealloc.engines.hosts.listener import STRANGERS, Listener
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity
 from prealloc.model.document import Unreadable
@@ -95,6 +95,22 @@ def test_frames_go_both_ways_in_order(listener: Listener, identity: Identity) ->
         there.close()
         assert until(caller, lambda news: isinstance(news, Closed))
         assert opened(caller)  # it calls again
+
+
+def test_a_connection_that_is_there_at_once(
+    listener: Listener, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken also if the thread that has asked for it is the slower one, as on a busy machine."""
+
+    class Slow(LinkThread):
+        def __init__(self, work: Callable[[], Any]) -> None:
+            super().__init__(work)
+            time.sleep(0.3)
+
+    monkeypatch.setattr("prealloc.engines.hosts.caller.LinkThread", Slow)
+    with calling(spec(listener, identity)) as caller:
+        assert opened(caller)
+        opened(listener).link.close()
 
 
 def test_what_waits_is_counted() -> None:

@@ -81,7 +81,7 @@ class Caller:
             proxy=None,
             **SETTINGS,
         ) as connection:
-            link = Link(self._spec.name, self._thread.loop, connection)
+            link = Link(self._spec.name, connection)
             self.problem = ""
             self.mailbox.put(Opened(link))
             reason = await link.carry(self.mailbox, self._heard)

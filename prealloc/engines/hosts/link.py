@@ -126,9 +126,9 @@ class Mailbox:
 class Link:
     """One connection."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+    def __init__(self, name: str, connection: Connection) -> None:
         self.name = name
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._urgent: deque[bytes] = deque()
         self._bulk: deque[Iterator[bytes]] = deque()

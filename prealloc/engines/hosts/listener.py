@@ -144,7 +144,7 @@ class Listener:
         return None
 
     async def _handle(self, connection: ServerConnection) -> None:
-        link = Link(connection.username, self._thread.loop, connection)
+        link = Link(connection.username, connection)
         self.mailbox.put(Opened(link))
         reason = await link.carry(self.mailbox, lambda raw: self._reply(link.name, raw))
         self.mailbox.put(Closed(link, reason))
