@@ -15,11 +15,12 @@ from prealloc.engines.base import Checked, WorkerCheck
 from prealloc.engines.launch import ended_at_import, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
 from prealloc.engines.server_process import ServerProcess, start_server
-from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.errors import EngineError, InputError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.words import cut
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import MARK
 from prealloc.processes.signals import how_it_ended
@@ -157,7 +158,12 @@ class ForkServerLauncher:
         end_marked(MARK, {str(pid) for pid in self._living}, _DYING_S)
 
     def _send(self, message: fork_messages.ServerMessage, descriptors: Sequence[int] = ()) -> None:
-        packet = msgspec.json.encode(message)
+        try:
+            packet = msgspec.json.encode(message)
+        except UnicodeEncodeError as error:
+            problem = "workers cannot be given a path, argument or variable that is not UTF-8"
+            hint = "run it in a folder, and with variables, that are UTF-8"
+            raise InputError(problem, where=cut(ascii(error.object)), hint=hint) from None
         try:
             socket.send_fds(self._control, [packet], list(descriptors))
         except OSError as error:

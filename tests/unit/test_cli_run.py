@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,20 @@ def test_a_worker_that_cannot_run_is_refused_before_anything_starts(
     assert done.code == 2
     assert part in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(
+    type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are given it as text: exit code 2, no traceback, no run folder."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    type_("library", "sample", "t.json", "--tasks", "2")
+    type_("plan", "t.json", "-n", "2", "--out", "plan")
+    done = type_("run", "plan", "--worker", "prealloc.agents.simulate:run", "--out", "run")
+    assert (done.code, not Path("run").exists()) == (2, True), done.err
+    assert "that is not UTF-8" in " ".join(done.err.split())
 
 
 FAILING = """
