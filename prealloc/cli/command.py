@@ -69,7 +69,8 @@ def _read_quickly(params: Iterable[Any]) -> None:
     else. Earlier ones have no such descriptor, and need no pydantic.
     """
     for param in params:
-        param.process_value = _reader(param)
+        if "process_value" not in vars(param):  # else that is done
+            param.process_value = _reader(param)
 
 
 def _reader(param: Any) -> Callable[[Any, Any], Any]:
@@ -77,7 +78,7 @@ def _reader(param: Any) -> Callable[[Any, Any], Any]:
     read = _AS_WRITTEN.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
 
     def processed(context: Any, value: Any) -> Any:
-        if value is not None or param.required:
+        if value is not None or param.required or param.nargs == -1 or getattr(param, "multiple", False):
             if read is None or not value:
                 return process(context, value)
             value = read(value)

@@ -258,11 +258,12 @@ class InlineShard:
         if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             yield
             return
-        if self._log_file is None:
+        if self._log_file is None or self._log_file.closed:  # by a task
             self._log_file = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         with contextlib.redirect_stdout(self._log_file), contextlib.redirect_stderr(self._log_file):
             yield
-        self._log_file.flush()  # half a line too
+        if not self._log_file.closed:
+            self._log_file.flush()  # half a line too
         cut_back(self._log, self._most_log_bytes)
 
 

@@ -64,7 +64,7 @@ def convert(
     """
     target, path = _target(Path(out), to), Path(out)
     with target.new(path, force=force) as add:
-        text = text_source(source, difficulty)
+        text = text_source(source, difficulty, fields)
         if text is not None:
             tasks = _copy_text(text, add, fields, notes, progress)
         else:

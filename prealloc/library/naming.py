@@ -241,7 +241,10 @@ class Names:
             self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
         if len(self.types) == 1 and asked.type_field is None:
-            nested = {_word(path.partition(".")[2]): path for path in _paths(first) if path.partition(".")[0] in _ABOUT}
+            paths = [path.partition(".") for path in _paths(first)]
+            nested = {
+                _word(rest): f"{head}.{rest}" for about in reversed(_ABOUT) for head, _, rest in paths if head == about
+            }
             self.types += [Column((nested[word],), _type) for word in map(_word, OTHER_TYPES) if word in nested]
         if asked.type_field is None:
             self.types.append(_Made(lambda places, _: [ONE_TYPE] * len(places)))
@@ -255,7 +258,7 @@ class Names:
             return [Column((asked,), read)]
         ours, *others = common
         there = {_word(name): name for name in reversed([*self._first]) if name not in ours}
-        # What is in every task is in the first; and ours may be spelled now so, now so.
+        # A field that every task has is in the first. Ours is always tried: a task may have either spelling.
         found = (name if name in self._first else there.get(_word(name)) for name in others)
         return [Column(ours, read), *(Column((name,), read) for name in dict.fromkeys(found) if name)]
 
@@ -282,7 +285,7 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
-        common = any(column.kind is not None for column in self.ids if column not in self.late)
+        common = any(each.lacking is None and not each.has_twice for each in self.ids if each not in self.late)
         late = [column for column in self.late if common or column.has_twice]
         ids = [column for column in self.ids if column.lacking is None and column not in late]
         types = [column for column in self.types if column.lacking is None and not self._differs(column)]
@@ -315,7 +318,8 @@ class Names:
             return None
         name = column.names[0]
         if column.lacking is None:
-            return f"{name} has {len(column.kinds):,} values in {self._seen:,} tasks"
+            more = f"more than {_MOST_TYPES:,}" if len(column.kinds) > _MOST_TYPES else f"{len(column.kinds):,}"
+            return f"{name} has {more} values in {self._seen:,} tasks"
         return f"task {column.lacking} has {column.problem(name)}"
 
     def _missing(self, id: Column | None, type: Column | None, flow: str | None) -> LibraryError:

@@ -59,7 +59,7 @@ def read_library(
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
     keep, notes = checked_keep(keep), notes or (lambda note: None)
-    text, format = _find(library, difficulty, needed(fields, keep))
+    text, format = _find(library, difficulty, fields, keep)
     path, opened = Path(text.path), None
     is_packed = packing(head_of(path, 4)) is not None
     is_large = _bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
@@ -93,13 +93,13 @@ def _bytes_of(path: Path) -> int:
 
 
 def _find(
-    library: Any, difficulty: str | None, needed: frozenset[str] = frozenset()
+    library: Any, difficulty: str | None, fields: Fields = COMMON, keep: tuple[str, ...] = ()
 ) -> tuple[Source, LibraryFormat | None]:
     """Where a library is, and its format (None: a text)."""
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return python_source(library, needed), None
+        return python_source(library, needed(fields, keep)), None
     if str(library) == "-":
         return STDIN, None
     path = Path(library)
@@ -109,7 +109,7 @@ def _find(
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
-        if (source := task_files(path)) is not None:
+        if (source := task_files(path, fields)) is not None:
             return source, None
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
@@ -132,9 +132,9 @@ def _refuse_address(path: str) -> None:
     raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
-def text_source(library: Any, difficulty: str | None) -> Source | None:
+def text_source(library: Any, difficulty: str | None, fields: Fields = COMMON) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    text, format = _find(library, difficulty)
+    text, format = _find(library, difficulty, fields)
     return text if format is None and not text.once else None
 
 

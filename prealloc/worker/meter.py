@@ -19,7 +19,7 @@ class Meter:
     def __init__(self, model: str, tell: Callable[[Usage], None] = lambda usage: None) -> None:
         self._model = model
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may run in here, and count too
         self._used: Usage | None = None
 
     @shielded

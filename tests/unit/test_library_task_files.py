@@ -14,6 +14,7 @@ from small_tasks import planned
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
+from prealloc.model.fields import Fields
 
 EXAMPLES = [{"input": f"question {n}", "target": "(A)"} for n in range(4)]
 
@@ -46,17 +47,22 @@ def test_a_document_alone_in_a_folder_is_the_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("navigate.json", "it's ruin.json"), ("a/evals.json", "b/evals.json")])
-def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tuple[str, str]) -> None:
-    """Law: where the items of every file may be the tasks as well, that is asked; both commands write a library."""
+def test_lists_in_files_without_ids_are_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    """Law: where the items of every file may be the tasks as well, that is asked; the command overwrites nothing."""
     folder = put(tmp_path / "of $HOME", {name: {"canary": "x", "examples": EXAMPLES} for name in names})
     with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
         planned(folder)
-    items, files = str(caught.value.hint).removeprefix("make a task of each item: ").split("\nor of each file: ")
-    obeyed(items, tmp_path)
-    (library,) = planned(tmp_path / "tasks.jsonl", id_from="content").file.libraries
+    (tmp_path / "tasks.jsonl").write_text("not to be overwritten")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
+        planned(folder)
+    obeyed(str(caught.value.hint).rpartition("a task of each item: ")[2], tmp_path)
+    assert (tmp_path / "tasks.jsonl").read_text() == "not to be overwritten"
+    (library,) = planned(tmp_path / "tasks-2.jsonl", id_from="content").file.libraries
     assert (library.tasks, len(library.types)) == (8, 2)
-    obeyed(files, tmp_path)
-    assert len(read_library(tmp_path / "tasks.jsonl")) == 2
+    assert len(read_library(folder, fields=Fields(id_from="content"))) == 2
 
 
 def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:

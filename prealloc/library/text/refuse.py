@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import shlex
+from itertools import chain, count
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -85,6 +86,13 @@ def rewrite(where: str, program: str, ending: str = "") -> str:
     unpack = _UNPACK.get(path.suffix.lower())
     given, new = quoted(path), quoted(new)
     return f"{unpack} {given} | {program} > {new}" if unpack else f"{program} < {given} > {new}"
+
+
+def unused(name: str) -> str:
+    """The name of a file that is not there yet: a command would overwrite it."""
+    path = Path(name)
+    others = (f"{path.stem}-{number}{path.suffix}" for number in count(2))
+    return next(each for each in chain([name], others) if not os.path.lexists(each))
 
 
 def python(code: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 import shlex
 from collections import Counter
@@ -18,20 +20,31 @@ from prealloc.library.disk import Progress, files_below, read_file
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.markup import ENDINGS, json_of
-from prealloc.library.text.refuse import python
+from prealloc.library.text.refuse import python, unused
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.document import UNREADABLE
-from prealloc.model.fields import COMMON
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import quoted, shown
 
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
 _MOST_AWAY = 5
-"""Names of files in a command."""
+"""Files in a command."""
+_FIND = "find %s -name %s -exec mv {} {}.aside ';'"
+_LISTS_OF_TASKS = re.compile(
+    "cases|data|dialog(ue)?s|entries|evals?(_cases)?|examples|instances|items|problems|prompts|questions|records|rows|"
+    "samples|scenarios|tests?(_cases)?|tasks",
+    re.IGNORECASE,
+)
+_OF_ALL = (
+    "import glob, json, pathlib; [print(json.dumps({'type': %s, **task}))"
+    " for f in map(pathlib.Path, sorted(glob.glob(%r, recursive=True))) for task in json.loads(f.read_text())[%r]]"
+)
 
 
-def task_files(folder: Path) -> Source | None:
-    """The tasks in a folder and in those below; None unless the first file holds one task. Raises LibraryError.
+def task_files(folder: Path, asked: Fields = COMMON) -> Source | None:
+    """The tasks in a folder and in those below; None unless the first file may hold one. Raises LibraryError.
 
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
@@ -45,7 +58,8 @@ def task_files(folder: Path) -> Source | None:
         return None
     first = _first_task(files[0]) if files else {}
     held = _only_list(first)
-    if not first or (held is not None and len(files) == 1):
+    has_id = not {*ID_SPELLINGS}.isdisjoint(first)
+    if not first or (len(files) == 1 and held is not None and not has_id):
         return None
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
@@ -57,12 +71,12 @@ def task_files(folder: Path) -> Source | None:
             done += len(content)
             if progress:
                 progress(done, done * len(files) // count)  # about as many bytes in the others
-        _refuse_other_kinds(folder, files, tasks)
+        _refuse_other_kinds(files, tasks)
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
         if (best := common.best()[0]) in (None, *common.late):
-            _refuse_odd(folder, files, tasks, common)
-            if best is None:
+            _refuse_odd(files, tasks, common)
+            if best is None and asked.id_field is None and asked.id_from is None:
                 _refuse_lists(folder, files, tasks)
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
@@ -76,26 +90,29 @@ def task_files(folder: Path) -> Source | None:
     return Source(folder, str(folder), LINES, read, took=took)
 
 
-def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
+def _refuse_other_kinds(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
     """Raises LibraryError where not all of the files are tasks."""
     found = _without_common_field(tasks) or _of_two_names(files, tasks)
     if found is not None:
         problem, places = found
         problem = f"{problem}: this one has {', '.join(tasks[places[0]])[:80]}"
-        odd = [files[at] for at in places] if len(places) < len(files) else []
-        raise LibraryError(problem, where=str(files[places[0]]), hint=_away(folder, odd))
+        odd = [files[at] for at in places]
+        raise LibraryError(problem, where=str(odd[0]), hint=_away(files, odd))
 
 
-def _away(folder: Path, odd: Sequence[Path]) -> str:
+def _away(files: Sequence[Path], odd: Sequence[Path]) -> str:
     """What to do about files that are not tasks."""
-    names = sorted({re.sub(r"[*?[\\]", r"\\\g<0>", file.name) for file in odd})  # find takes patterns
-    hint = "give the folder with the tasks"
-    if not 0 < len(names) <= _MOST_AWAY:
+    hint, name = "give the folder with the tasks", odd[0].name
+    called = [file for file in files if file.name == name]
+    if len(odd) == len(files):
         return f"{hint}, or the library's file"
-    tests = " -o ".join(f"-name {shlex.quote(name)}" for name in names)
-    tests = f"'(' {tests} ')'" if len(names) > 1 else tests
-    which = "those of these names" if len(names) > 1 else "those of this name"
-    return f"{hint}, or move {which} away: find {quoted(folder)} {tests} -exec mv {{}} {{}}.aside ';'"
+    if len(odd) > 1 and called == odd and re.fullmatch(r"[\w .-]+", name):
+        folder = os.path.commonpath([file.parent for file in files])
+        return f"{hint}, or move those of this name away: {_FIND % (quoted(folder), shlex.quote(name))}"
+    if len(odd) > _MOST_AWAY:
+        return f"{hint}, or move {len(odd):,} files of other kinds away"
+    moves = (f"mv {quoted(file)} {quoted(f'{file}.aside')}" for file in odd)
+    return f"{hint}, or move {'this one' if len(odd) == 1 else 'these'} away: {' && '.join(moves)}"
 
 
 def _without_common_field(tasks: Sequence[dict[str, Raw]]) -> tuple[str, list[int]] | None:
@@ -111,45 +128,54 @@ def _without_common_field(tasks: Sequence[dict[str, Raw]]) -> tuple[str, list[in
 
 
 def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tuple[str, list[int]] | None:
-    """Whether files of two names lie in several folders, and share less than half of their fields; and one of them."""
-    often, fields = Counter(file.name for file in files), dict[str, set[str]]()
+    """Whether each of several folders has the same two files, which share less than half of their fields; and one kind.
+
+    Not where ids tell all apart, nor where the names are numbers.
+    """
+    folders = dict[Path, set[str]]()
+    for file in files:
+        folders.setdefault(file.parent, set()).add(file.name)
+    names = next(iter(folders.values()))
+    if len(folders) < 2 or len(names) != 2 or any(each != names for each in folders.values()):
+        return None
+    ids = {bytes(task[name]) for task in tasks for name in ID_SPELLINGS if name in task}
+    if len(ids) == len(tasks) or all(Path(name).stem.isdecimal() for name in names):
+        return None
+    fields = dict[str, set[str]]()
     for file, task in zip(files, tasks, strict=True):
-        if often[file.name] > 1:
-            fields[file.name] = fields.get(file.name, {*task}) & {*task}
-    task_name = max(fields, key=lambda name: ("task" in name.lower(), len(fields[name])), default="")
-    for name, own in fields.items():
-        if 2 * len(own & fields[task_name]) < len(own | fields[task_name]):
-            problem = f"{task_name} and {name} lie in several folders and share few fields, so one is not the task"
-            return problem, [place for place, file in enumerate(files) if file.name == name]
-    return None
+        fields[file.name] = fields.get(file.name, {*task}) & {*task}
+    other, kind = sorted(names, key=lambda name: ("task" in name.lower(), len(fields[name]), name))
+    if 2 * len(fields[kind] & fields[other]) >= len(fields[kind] | fields[other]):
+        return None
+    problem = f"{kind} and {other} lie in every folder and share few fields, so one of them is not the task"
+    return problem, [place for place, file in enumerate(files) if file.name == other]
 
 
-def _refuse_odd(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: Names) -> None:
-    """Raises LibraryError where most files have ids of their own and others have none."""
-    for names in (column.names for column in common.ids if column.kind and column.names[-1].lower().endswith("id")):
-        odd = [file for file, task in zip(files, tasks, strict=True) if not any(name in task for name in names)]
-        if 0 < 2 * len(odd) < len(files):
+def _refuse_odd(files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: Names) -> None:
+    """Raises LibraryError where most files have an id of their own, which tells them apart, and others have none."""
+    sure = [column.names for column in common.ids if column not in common.late]
+    for names in (names for names in sure if names[-1].lower().endswith("id")):
+        ids = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
+        odd = [file for file, id in zip(files, ids, strict=True) if id is None]
+        if 0 < 2 * len(odd) < len(files) and len({*ids}) == len(files) - len(odd) + 1:
             problem = f"the file has no {names[0]}, and most others have one"
-            raise LibraryError(problem, where=str(odd[0]), hint=_away(folder, odd))
+            raise LibraryError(problem, where=str(odd[0]), hint=_away(files, odd))
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
-    """Raises LibraryError where every file has the same only list of objects, and it is most of the text."""
+    """Raises LibraryError where every file has a list that is called as one of tasks, and it is most of the text."""
     name = _only_list(tasks[0])
-    if name is None or any(_only_list(task) != name for task in tasks):
+    if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(_only_list(task) != name for task in tasks):
         return
     if 2 * sum(len(bytes(task[name])) for task in tasks) < sum(len(msgspec.json.encode(task)) for task in tasks):
         return
-    hint = "make one file of the lists, or give every file an id if it is a task"
+    hint = "give ‹id_from› content if each file is a task; else make one file of the lists"
     if all(file.suffix == ".json" for file in files):
-        each = "f.stem" if len({file.stem for file in files}) == len(files) else "str(f.parent)"
-        pattern = files[0].name if {file.name for file in files} == {files[0].name} else "*.json"
-        found = f"for f in sorted(pathlib.Path({str(folder)!r}).rglob({pattern!r}))"
-        whole = "json.loads(f.read_text())"
-        start = "import json, pathlib; [print(json.dumps({"
-        lines = python(f"{start}'type': {each}, **task}})) {found} for task in {whole}[{name!r}]]")
-        ones = python(f"{start}'id': {each}, **{whole}}})) {found}]")
-        hint = f"make a task of each item: {lines} > tasks.jsonl\nor of each file: {ones} > tasks.jsonl"
+        is_named = len({file.stem for file in files}) == len(files)
+        alike = {file.name for file in files} == {files[0].name} and files[0].name == glob.escape(files[0].name)
+        pattern = f"{glob.escape(str(folder))}/**/{files[0].name if alike else '*.json'}"
+        of_all = _OF_ALL % ("f.stem" if is_named else "str(f.parent)", pattern, name)
+        hint = f"{hint}, a task of each item: {python(of_all)} > {unused('tasks.jsonl')}"
     problem = f"each of the {len(files):,} files holds a list {shown(name)}: its items may be the tasks, or the files"
     raise LibraryError(problem, where=str(folder), hint=hint)
 
