@@ -74,11 +74,13 @@ def _read_quickly(params: Iterable[Any]) -> None:
 
 
 def _reader(param: Any) -> Callable[[Any, Any], Any]:
-    process = param.process_value
-    read = _AS_WRITTEN.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
+    process, descriptor = param.process_value, getattr(param, "type_descriptor", None)
+    read = _AS_WRITTEN.get(getattr(descriptor, "annotation", None))
+    # Without a descriptor, several values that are absent become an empty tuple.
+    needed = param.required or (descriptor is None and (param.nargs == -1 or getattr(param, "multiple", False)))
 
     def processed(context: Any, value: Any) -> Any:
-        if value is not None or param.required or param.nargs == -1 or getattr(param, "multiple", False):
+        if value is not None or needed:
             if read is None or not value:
                 return process(context, value)
             value = read(value)

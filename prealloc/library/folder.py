@@ -9,8 +9,9 @@ from pathlib import Path
 from prealloc.errors import LibraryError
 from prealloc.library.disk import files_below, head_of
 from prealloc.library.formats import FORMATS, PARTS, ending_of
-from prealloc.library.text.refuse import python
+from prealloc.library.text.refuse import python, unused
 from prealloc.library.text.sources import OTHER
+from prealloc.library.text.table import LONGEST_CELL
 from prealloc.model.words import quoted
 
 _JSON = ending_of(format for format in FORMATS if format.packs)
@@ -19,21 +20,24 @@ _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", 
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 _ARROW = "import pyarrow; from pyarrow import ipc, parquet"
-_ONE_TABLE = f"{_ARROW}; parquet.write_table(pyarrow.concat_tables([%s for f in files]), 'tasks.parquet')"
-_LINES = "out = open('tasks.jsonl', 'w'); [print(json.dumps(task), file=out) for f in files for task in %s]"
+_ONE_TABLE = f"{_ARROW}; parquet.write_table(pyarrow.concat_tables([%s for f in files]), {{out!r}})"
+_LINES = "out = open({out!r}, 'w'); [print(json.dumps(task), file=out) for f in files for task in %s]"
 _ROWS = "csv.DictReader(open(f, encoding='utf-8-sig', newline=str()), dialect='%s')"
-_TEXT = "[{'id': str(f.relative_to(root)), 'text': f.read_text()}]"
+_TABLE = f"csv.field_size_limit({LONGEST_CELL}); {_LINES}"
+_TEXT = "[{{'id': str(f.relative_to(root)), 'text': f.read_text(errors='replace')}}]"
 _ONE_OF = (
     (".parquet", rb"", _ONE_TABLE % "parquet.read_table(f, partitioning=None)"),
     (".arrow", rb"", _ONE_TABLE % "ipc.open_stream(open(f, 'rb')).read_all()"),
     (".json", rb"\A\[\s*(\{)", _LINES % "json.loads(f.read_bytes())"),
     (".jsonl", rb'"([^"\\]*)"[ \t]*:', ""),
-    (".csv", rb"\A[^,]+,", _LINES % (_ROWS % "excel")),
-    (".tsv", rb"\A[^\t]+\t", _LINES % (_ROWS % "excel-tab")),
+    (".csv", rb"\A[^,]+,", _TABLE % (_ROWS % "excel")),
+    (".tsv", rb"\A[^\t]+\t", _TABLE % (_ROWS % "excel-tab")),
     (".md", rb"", _LINES % _TEXT),
     (".txt", rb"", _LINES % _TEXT),
 )
 """What makes one file of several in a folder: their ending, what their first lines share, what to do with `files`."""
+_MADE = {".parquet": ".parquet", ".arrow": ".parquet"}
+_LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 _LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(\[?\s*[^\n]*)")
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
@@ -100,9 +104,12 @@ def _joined(folder: Path) -> str:
         one_kind = not libraries if is_text else len(found) >= len(libraries)
         firsts = ({*re.findall(shared, _LINE.findall(head_of(file, 1 << 16))[0])} for file in found)
         if one_kind and len(found) > (ending != ".arrow") and set.intersection(*firsts):
-            files = f"root = pathlib.Path({str(folder)!r}); files = sorted(root.rglob('*{ending}'))"
-            lines = f"find {quoted(folder)} -name '*.jsonl' -print0 | sort -z | xargs -0 cat > tasks.jsonl"
-            command = python(f"import csv, json, pathlib; {files}; {write}") if write else lines
+            root, out = f"root = pathlib.Path({str(folder)!r})", unused(f"tasks{_MADE.get(ending, '.jsonl')}")
+            files = f"files = [root / f for f in sorted(glob.glob('**/*{ending}', root_dir=root, recursive=True))]"
+            visible = f"-name '.*' -prune -o -name '*.jsonl' ! -name {out}"
+            lines = f"find {quoted(folder)} -mindepth 1 {visible} -print0 | sort -z | xargs -0 cat > {out}"
+            code = f"import csv, glob, json, pathlib; {root}; {files}; {write.format(out=out)}"
+            command = python(code) if write else lines
             return f"make {f'a task of each {ending}' if is_text else 'one of all'}: {command}"
     return ""
 
@@ -122,6 +129,7 @@ def _offer(folder: Path, names: list[str]) -> str:
     found = {difficulty for name, difficulty in best if shared[name] > 1}
     joined, libraries = _joined(folder), ", ".join(map(str, _libraries(folder)[:10]))
     given = f"give one of its files{'' if joined else f': {libraries}'}" if libraries else _NONE
-    if not all(map(str.isdecimal, found)):  # or there are none; numbers are of parts
+    # Or there are none. Numbers are of parts, mostly.
+    if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
         given = f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
     return f"{given}, or {joined}" if joined else given

@@ -147,6 +147,11 @@ class Column:
         kinds = [(name, int if type(value) is int else str) for value in values if (name := self._read(value))]
         return next((each for each in kinds if each[1] is str), kinds[0] if kinds else (None, None))
 
+    @property
+    def is_called_id(self) -> bool:
+        """Whether it is surely meant as an id, by its name: what is called a name, key or index may be none."""
+        return self.names[-1:] != () and self.names[-1].lower().endswith("id")
+
     def problem(self, word: str) -> str:
         """What the first task without a name has."""
         if self.instead is None:
@@ -285,7 +290,11 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""
-        common = any(each.lacking is None and not each.has_twice for each in self.ids if each not in self.late)
+        common = any(
+            column.kind is not None and (column.is_called_id or (column.lacking is None and not column.has_twice))
+            for column in self.ids
+            if column not in self.late
+        )
         late = [column for column in self.late if common or column.has_twice]
         ids = [column for column in self.ids if column.lacking is None and column not in late]
         types = [column for column in self.types if column.lacking is None and not self._differs(column)]

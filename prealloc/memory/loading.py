@@ -70,6 +70,7 @@ def _lines(file: Any) -> Any:
 
 
 def _table(dialect: str, file: Any) -> Any:
+    csv.field_size_limit(2**31 - 1)  # a workflow is more than the 128 kB that it allows
     with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         return list(csv.DictReader(text, dialect=dialect))
 

@@ -20,7 +20,7 @@ from prealloc.library.unpack import PACKED_NAME
 from prealloc.processes.setting import ProcessSetting
 
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
-_LONGEST_CELL = 2**31 - 1
+LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
 
 _LONGEST_HEAD = 1 << 20
@@ -42,16 +42,18 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
-    with _CELL_LIMIT.at(_LONGEST_CELL):
+    with _CELL_LIMIT.at(LONGEST_CELL):
         yield from _rows(_lines(pieces), delimiter, where)
 
 
 def if_without_names(where: str, names: Sequence[str]) -> str | None:
-    """What to do if the first line of a table, which gives these names, is a task; None if it surely is not."""
+    """What to do if the first line of a table, which gives these names, is a task; None where they look like names."""
     found = re.search(rf"\.([ct]sv)({PACKED_NAME})?\Z", where, re.IGNORECASE)
     if found is None or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
         return None
     delimiter = "\t" if found[1].lower() == "tsv" else ","
+    if found[2] and delimiter == ",":
+        return None  # which may be another
     if not found[2]:
         head = head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
         delimiter = _delimiter(delimiter, head.partition("\n")[0])
@@ -75,7 +77,7 @@ def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
         names = next(filter(None, rows), [])
         "".join(names).encode()
         if twice := [name for name, times in Counter(names).items() if times > 1]:
-            hint = f"{if_without_names(where, names)}\nelse rename or drop one of them"
+            hint = "\n".join(filter(None, [if_without_names(where, names), "rename or drop one of them"]))
             raise LibraryError(f"two columns are called {twice[0]!a:.80}", where=where, hint=hint)
         for row in filter(None, rows):  # without empty lines
             if len(row) != len(names):
@@ -89,12 +91,14 @@ def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
         line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
         is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
         what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
-        way = _as_lines(where, delimiter, "strict=False" if is_blank else "quoting=csv.QUOTE_NONE")
+        way = _as_lines(where, delimiter, "skipinitialspace=True" if is_blank else "quoting=csv.QUOTE_NONE")
         problem, hint = f"the table is damaged: {error}", f"{_HINT}; {what}: {way}"
         raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=hint) from None
 
 
 def _as_lines(where: str, delimiter: str, option: str) -> str:
     """A command that reads the table by Python's own reader with an option."""
-    rows = f"csv.DictReader(sys.stdin, {option}, delimiter=chr({ord(delimiter)}))"
-    return rewrite(where, python(f"import csv, json, sys; [print(json.dumps(row)) for row in {rows}]"), ".jsonl")
+    text = "open(0, encoding='utf-8-sig', newline=str())"
+    rows = f"csv.DictReader({text}, {option}, delimiter=chr({ord(delimiter)}))"
+    code = f"import csv, json; csv.field_size_limit({LONGEST_CELL}); [print(json.dumps(row)) for row in {rows}]"
+    return rewrite(where, python(code), ".jsonl")

@@ -107,7 +107,7 @@ def _away(files: Sequence[Path], odd: Sequence[Path]) -> str:
     if len(odd) == len(files):
         return f"{hint}, or the library's file"
     if len(odd) > 1 and called == odd and re.fullmatch(r"[\w .-]+", name):
-        folder = os.path.commonpath([file.parent for file in files])
+        folder = os.path.commonpath([file.parent for file in files]) or "."
         return f"{hint}, or move those of this name away: {_FIND % (quoted(folder), shlex.quote(name))}"
     if len(odd) > _MOST_AWAY:
         return f"{hint}, or move {len(odd):,} files of other kinds away"
@@ -153,8 +153,7 @@ def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tup
 
 def _refuse_odd(files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: Names) -> None:
     """Raises LibraryError where most files have an id of their own, which tells them apart, and others have none."""
-    sure = [column.names for column in common.ids if column not in common.late]
-    for names in (names for names in sure if names[-1].lower().endswith("id")):
+    for names in (column.names for column in common.ids if column.is_called_id and column not in common.late):
         ids = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
         odd = [file for file, id in zip(files, ids, strict=True) if id is None]
         if 0 < 2 * len(odd) < len(files) and len({*ids}) == len(files) - len(odd) + 1:
