@@ -63,7 +63,8 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
         found = _libraries(path)
         if len(found) == 1:
             return found[0], f"took {found[0].relative_to(path)}, the only library in this folder"
-        raise LibraryError("this is a folder", where=str(path), hint=_offer(path, names))
+        several = f"with {len(found):,} files that may be libraries" if found else "without a library"
+        raise LibraryError(f"this is a folder {several}", where=str(path), hint=_offer(path, names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
         matches = [name for name in matches if _JSON.search(name)] or matches
