@@ -108,8 +108,8 @@ def _as_typed(error: PreallocError) -> PreallocError:
     told.problem = in_flags(error.problem)
     told.hint = in_flags(error.hint) if error.hint is not None else None
     way = next((way for way in ("content", "position") if f"‹id_from› {way}" in (error.hint or "")), None)
-    is_all = "‹type_field›" not in (error.hint or "")  # that is missing
-    if way is not None and is_all and not any(word.startswith("--id-f") for word in sys.argv):
+    has_types = "‹type_field›" not in (error.hint or "")  # else the command would be refused for them
+    if way is not None and has_types and not any(word.startswith("--id-f") for word in sys.argv):
         told.hint = f"{told.hint}, such as: {command_again(['--id-from', way])}"
     return told
 

@@ -150,7 +150,7 @@ class Column:
     @property
     def is_called_id(self) -> bool:
         """Whether it is surely meant as an id, by its name: what is called a name, key or index may be none."""
-        return self.names[-1:] != () and self.names[-1].lower().endswith("id")
+        return any(name.lower().endswith("id") for name in self.names)
 
     def problem(self, word: str) -> str:
         """What the first task without a name has."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
-import csv
-import gzip
-import io
 import json
-import lzma
 import os
-import tomllib
+import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from importlib import import_module
 from typing import Any, NamedTuple
 
 WHOLE, LINES = "json", "json lines"
-_PACKINGS: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
+"""The modules that open what begins so. What a worker does not need is not imported: its memory is measured."""
 _OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"SQLite format 3\0": "SQLite",
@@ -41,9 +37,8 @@ def form_of(path: str) -> Form:
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             return Form(None, f"json.load cannot read {name}")
-    for ending in Path(path.lower()).suffixes[-2:]:
-        if ending in _BY_NAME:
-            return Form(_BY_NAME[ending])
+    if named := re.search(r"\.(jsonl|ndjson|csv|tsv|yaml|yml|toml)(\.(gz|bz2|xz))?\Z", path.lower()):
+        return Form({"jsonl": LINES, "ndjson": LINES, "yml": "yaml"}.get(named[1], named[1]))
     try:
         with _opened(path) as lines:
             first = json.loads(next(lines))
@@ -70,6 +65,9 @@ def _lines(file: Any) -> Any:
 
 
 def _table(dialect: str, file: Any) -> Any:
+    import csv
+    import io
+
     csv.field_size_limit(2**31 - 1)  # a workflow is more than the 128 kB that it allows
     with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         return list(csv.DictReader(text, dialect=dialect))
@@ -81,19 +79,19 @@ def _yaml(file: Any) -> Any:
     return yaml.safe_load(file)
 
 
+def _toml(file: Any) -> Any:
+    import tomllib
+
+    return tomllib.load(file)
+
+
 _LOADERS: dict[str, Callable[[Any], Any]] = {
     WHOLE: json.load,
     LINES: _lines,
     "csv": partial(_table, "excel"),
     "tsv": partial(_table, "excel-tab"),
     "yaml": _yaml,
-    "toml": tomllib.load,
-}
-_BY_NAME = {
-    ".jsonl": LINES,
-    ".ndjson": LINES,
-    ".yml": "yaml",
-    **{f".{name}": name for name in ("csv", "tsv", "yaml", "toml")},
+    "toml": _toml,
 }
 
 
@@ -101,4 +99,4 @@ def _opened(path: str) -> Any:
     with open(path, "rb") as file:
         head = file.read(5)
     packing = next((packing for magic, packing in _PACKINGS.items() if head.startswith(magic)), None)
-    return packing(path) if packing else open(path, "rb")
+    return import_module(packing).open(path, "rb") if packing else open(path, "rb")

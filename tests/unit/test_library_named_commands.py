@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def test_a_library_without_ids_is_refused_with_a_command_that_works(type_: Type)
     (command,) = [" ".join(refused.err.split()).partition("such as: ")[2]]
     assert shlex.split(command)[1:] == ["plan", "plain.jsonl", "-n", "2", "--keep", "question", "--id-from", "content"]
     assert type_(*shlex.split(command)[1:]).code == 0
+
+
+def test_either_command_for_lists_in_files_works_as_it_is_printed(type_: Type, tmp_path: Path) -> None:
+    """Law: each has a line of its own, with nothing behind it."""
+    for name in ("a", "b"):
+        (tmp_path / "lists" / f"{name}.json").parent.mkdir(exist_ok=True)
+        (tmp_path / "lists" / f"{name}.json").write_text(json.dumps({"canary": name, "examples": PLAIN}))
+    refused = type_("plan", "lists", "-n", "2").err
+    items, files = (line for line in refused.splitlines() if ": python3 -c" in line or "such as: " in line)
+    again = shlex.split(files.partition("such as: ")[2])[1:]
+    assert again == ["plan", "lists", "-n", "2", "--id-from", "content"]
+    assert type_(*again).code == 0
+    subprocess.run(["sh", "-c", items.partition("to one file: ")[2]], check=True)
+    assert len((tmp_path / "tasks.jsonl").read_text().splitlines()) == 2 * len(PLAIN)
 
 
 def test_no_command_is_offered_that_is_refused_for_something_else(type_: Type, tmp_path: Path) -> None:

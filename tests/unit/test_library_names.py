@@ -197,7 +197,7 @@ def test_the_list_that_was_taken_is_told(tmp_path: Path) -> None:
         for options in ({}, {"stream": True}):
             notes: list[str] = []
             planned(tmp_path / name, notes=notes.append, keep=["n"], **options)
-            assert notes[0].startswith("the tasks are the list 'providers'; ids are read from task_id ")
+            assert notes[0].startswith("tasks are read from the list 'providers'; ids are read from task_id ")
     notes = []
     (tmp_path / "t.json").write_text('{"v": [1], "tasks": [{"id": "a", "type": "x", "workflow": 1}]}')
     plan(tmp_path / "t.json", num_instances=1, shards=1, notes=notes.append)

@@ -34,9 +34,12 @@ def obeyed(command: str, folder: Path) -> None:
 def test_it_is_told_that_files_were_taken_for_tasks(tmp_path: Path) -> None:
     """Law: who meant the lists in the files sees it at once."""
     folder = put(tmp_path, {f"{name}.json": {"name": name, "examples": EXAMPLES} for name in "ab"})
-    assert read_library(folder).took == "took 2 files of this folder for a task each; the first has a list 'examples'"
     assert (
-        read_library(put(tmp_path / "c", {"t.json": {"id": "x"}})).took == "took 1 file of this folder, which is a task"
+        read_library(folder).took
+        == "took each of the 2 files in this folder as a task; the first has a list 'examples'"
+    )
+    assert (
+        read_library(put(tmp_path / "c", {"t.json": {"id": "x"}})).took == "took the one file in this folder as a task"
     )
 
 
@@ -58,7 +61,9 @@ def test_lists_in_files_without_ids_are_not_left_out(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
         planned(folder)
-    obeyed(str(caught.value.hint).rpartition("a task of each item: ")[2], tmp_path)
+    items, files = str(caught.value.hint).splitlines()
+    assert files == "if each file is a task, give ‹id_from› content"
+    obeyed(items.rpartition("to one file: ")[2], tmp_path)
     assert (tmp_path / "tasks.jsonl").read_text() == "not to be overwritten"
     (library,) = planned(tmp_path / "tasks-2.jsonl", id_from="content").file.libraries
     assert (library.tasks, len(library.types)) == (8, 2)

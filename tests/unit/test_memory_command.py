@@ -193,6 +193,13 @@ def test_other_texts_load_as_people_load_them(tmp_path: Path, name: str) -> None
     assert load_tasks(str(path), form_of(str(path)).name) == [{"id": "a", "n": "1"}, {"id": "b", "n": "2"}]
 
 
+def test_the_last_ending_tells_the_format(tmp_path: Path) -> None:
+    """An ending in the middle of a name is a part of the name."""
+    path = tmp_path / "t.csv.json"
+    path.write_text('{"tasks": [{"id": "a"}]}')
+    assert form_of(str(path)).name == WHOLE
+
+
 def test_lines_are_told_by_content_too(tmp_path: Path) -> None:
     """A file of one object a line is JSON lines under any name; a document on one line is none."""
     lines, one = tmp_path / "lines.json", tmp_path / "one.json"

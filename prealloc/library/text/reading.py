@@ -62,7 +62,7 @@ class Reading(Generic[T]):
     @property
     def note(self) -> str | None:
         """What was chosen, as a sentence; None where there was nothing to choose."""
-        title = None if self.title is None else f"the tasks are the list {shown(self.title)}"
+        title = None if self.title is None else f"tasks are read from the list {shown(self.title)}"
         return "; ".join(filter(None, [title, self.naming and self.naming.note])) or None
 
     def take(self, batch: Batch) -> None:

@@ -83,9 +83,9 @@ def task_files(folder: Path, asked: Fields = COMMON) -> Source | None:
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    took = "took 1 file of this folder, which is a task"
+    took = "took the one file in this folder as a task"
     if len(files) > 1:
-        took = f"took {len(files):,} files of this folder for a task each"
+        took = f"took each of the {len(files):,} files in this folder as a task"
     took += "" if held is None else f"; the first has a list {shown(held)}"
     return Source(folder, str(folder), LINES, read, took=took)
 
@@ -147,7 +147,7 @@ def _of_two_names(files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> tup
     other, kind = sorted(names, key=lambda name: ("task" in name.lower(), len(fields[name]), name))
     if 2 * len(fields[kind] & fields[other]) >= len(fields[kind] | fields[other]):
         return None
-    problem = f"{kind} and {other} lie in every folder and share few fields, so one of them is not the task"
+    problem = f"every folder has {kind} and {other}, which share few fields, so they are not both tasks"
     return problem, [place for place, file in enumerate(files) if file.name == other]
 
 
@@ -162,21 +162,21 @@ def _refuse_odd(files: Sequence[Path], tasks: Sequence[dict[str, Raw]], common: 
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[dict[str, Raw]]) -> None:
-    """Raises LibraryError where every file has a list that is called as one of tasks, and it is most of the text."""
+    """Raises LibraryError where every file has a list with a usual name of task lists, and it is most of the text."""
     name = _only_list(tasks[0])
     if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(_only_list(task) != name for task in tasks):
         return
     if 2 * sum(len(bytes(task[name])) for task in tasks) < sum(len(msgspec.json.encode(task)) for task in tasks):
         return
-    hint = "give ‹id_from› content if each file is a task; else make one file of the lists"
+    hint = "if each item is a task, write all lists to one file"
     if all(file.suffix == ".json" for file in files):
         is_named = len({file.stem for file in files}) == len(files)
         alike = {file.name for file in files} == {files[0].name} and files[0].name == glob.escape(files[0].name)
         pattern = f"{glob.escape(str(folder))}/**/{files[0].name if alike else '*.json'}"
         of_all = _OF_ALL % ("f.stem" if is_named else "str(f.parent)", pattern, name)
-        hint = f"{hint}, a task of each item: {python(of_all)} > {unused('tasks.jsonl')}"
+        hint = f"{hint}: {python(of_all)} > {unused('tasks.jsonl')}"
     problem = f"each of the {len(files):,} files holds a list {shown(name)}: its items may be the tasks, or the files"
-    raise LibraryError(problem, where=str(folder), hint=hint)
+    raise LibraryError(problem, where=str(folder), hint=f"{hint}\nif each file is a task, give ‹id_from› content")
 
 
 def _first_task(file: Path) -> dict[str, Raw]:
