@@ -85,8 +85,7 @@ class UnitQueue:
         self._model = model_named(job.settings)
         self._now: Monotonic = time.monotonic
         self._jitter = jitter
-        self._lock = threading.RLock()  # a finalizer may run in here, and count tokens
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition()  # of an RLock: a finalizer may run in here, and count tokens
         self._idle = 0
         self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
@@ -110,7 +109,7 @@ class UnitQueue:
         return taken
 
     def _take(self) -> Running | float | None:
-        with self._lock:
+        with self._changed:
             now = self._now()
             if self._delayed:
                 self._ripen(now)
@@ -140,7 +139,7 @@ class UnitQueue:
 
         `key_refused`: because the key of the lane is refused, as another worker has seen.
         """
-        with self._lock:
+        with self._changed:
             self._stopped = True
             self._key_refused = self._key_refused or key_refused
             left = tuple(order for order, _ in self._ready) + tuple(order for _, order in sorted(self._delayed))
@@ -154,7 +153,7 @@ class UnitQueue:
 
         Those that wait for another try are not among them: they have begun.
         """
-        with self._lock:
+        with self._changed:
             fresh = [item for item in self._ready if item[0].is_fresh]
             given = fresh[len(fresh) - min(most, (len(fresh) + 1) // 2) :]
             taken = set(map(id, given))
@@ -164,7 +163,7 @@ class UnitQueue:
 
     def allow(self, slots: int) -> None:
         """Lets this many units run at once."""
-        with self._lock:
+        with self._changed:
             self._slots = slots
             self._changed.notify_all()
 
@@ -174,7 +173,7 @@ class UnitQueue:
         """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
         if ending.error is not None:
             ending = ending._replace(error=without_keys(ending.error, self._key_variables))
-        with self._lock:
+        with self._changed:
             late = running.closed
             running.closed = True
             if not late and running.context.exits:
@@ -197,7 +196,7 @@ class UnitQueue:
             self._journal.append(CleanedUp(**self._name(running.order)))
         if running not in self._lingering:  # nearly always: it had nothing to clean up
             return
-        with self._lock:
+        with self._changed:
             del self._lingering[running]
             if running.again is not None:
                 self._delay(running.again)
@@ -205,7 +204,7 @@ class UnitQueue:
 
     def write_off(self, running: Running, ending: Ending, patience: Lingering) -> bool:
         """Decides an attempt that has not come back. It lingers until it does. False: it was decided before."""
-        with self._lock:
+        with self._changed:
             if running.closed:
                 return False
             running.closed = True
@@ -219,7 +218,7 @@ class UnitQueue:
 
     def give_back(self, patience: Lingering) -> tuple[UnitOrder, ...]:
         """Ends everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
-        with self._lock:
+        with self._changed:
             given = [running for running in self._running.values() if not running.closed]  # else it ends just now
             for running in given:
                 running.closed = True
@@ -235,17 +234,17 @@ class UnitQueue:
     @property
     def lingering(self) -> list[Lingering]:
         """Of the attempts that are decided and have not cleaned up yet."""
-        with self._lock:
+        with self._changed:
             return list(self._lingering.values())
 
     def running(self) -> list[Running]:
         """The attempts in progress."""
-        with self._lock:
+        with self._changed:
             return list(self._running.values())
 
     def announce(self) -> list[Started]:
         """The starts that have not been told yet."""
-        with self._lock:
+        with self._changed:
             new = [running for running in self._running.values() if not running.announced]
             for running in new:
                 running.announced = True
@@ -277,7 +276,7 @@ class UnitQueue:
             self._ready.append((order, ready_at))
 
     def _land(self, running: Running, again: tuple[UnitOrder, float] | None) -> None:
-        with self._lock:
+        with self._changed:
             self._table.leave(running.slot)
             del self._running[running.slot]
             self._free.append(running.slot)
