@@ -1,6 +1,6 @@
 """Ready experiments: a TOML file of options, and prealloc's environment variables. The only reader of either.
 
-    [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, id_from, ids, exclude_ids
+    [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, tasks_field, id_from, ...
     [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
     [factors]   any names, each a list of values; or several [[factors]], whose cells are put together
     [[exclude]] partial cells that are left out

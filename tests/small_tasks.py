@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from prealloc.api.plans import plan
+from prealloc.errors import LibraryError
 from prealloc.model.plan import Plan
 
 TASKS: list[dict[str, Any]] = [
@@ -26,3 +29,15 @@ def planned(library: Any, **options: Any) -> Plan:
 
 def essence(made: Plan) -> tuple[Any, ...]:
     return made.id, made.slices, made.file.shards
+
+
+def offered_pattern(error: LibraryError) -> str:
+    """The pattern that a refusal offers first, as a shell reads it."""
+    _, word = re.split("such as |all of a kind: |all of them: ", str(error.hint), maxsplit=1)
+    return shlex.split(re.split("(?<=')(?:; or | or )", word)[0])[0]
+
+
+def offered_place(error: LibraryError) -> dict[str, str]:
+    """The place of the tasks that a refusal offers first, as an option; nothing where it offers none."""
+    _, found, word = str(error.hint).partition("‹tasks_field› ")
+    return {"tasks_field": shlex.split(re.split("(?:, and| or) ‹|\n", word)[0])[0]} if found else {}

@@ -57,6 +57,7 @@ def plan(
     id_field: str | None = None,
     type_field: str | None = None,
     workflow_field: str | None = None,
+    tasks_field: str | None = None,
     id_from: IdFrom | None = None,
     ids: IdList | None = None,
     exclude_ids: IdList | None = None,
@@ -80,12 +81,13 @@ def plan(
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
     its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
     pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
-    the object a; without them common names are tried. `id_from` makes ids for tasks without one: "content", a digest of
-    each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
-    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one
-    pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
-    bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
-    nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
+    the object a; without them common names are tried. `tasks_field` names the list in a document that the tasks are in.
+    `id_from` makes ids for tasks without one: "content", a digest of each, or "position", its place. Only the tasks in
+    `ids` are planned, and those in `exclude_ids` are not: ids, or the path of a file with one a line or a JSON list.
+    With `stream`, or if it is large, a JSON library is read in one pass that holds no more of it than can be chosen.
+    `notes` gets sentences that a user should see, `progress` the bytes read and to read. `keep` names further fields of
+    the tasks to ship, `all` every one; where tasks go out with nothing but an id and a type, `bare` gets what they
+    lack, or `notes` as a sentence.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
@@ -103,6 +105,7 @@ def plan(
         "id_field": id_field,
         "type_field": type_field,
         "workflow_field": workflow_field,
+        "tasks_field": tasks_field,
         "id_from": id_from,
     }
     (spec, generator, timeout_s), fields, ids_listed = _all_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shlex
 import shutil
 import sys
@@ -106,12 +107,24 @@ def _as_typed(error: PreallocError) -> PreallocError:
         return OptionsError([Mistake(*map(in_flags, mistake)) for mistake in error.mistakes])
     told = copy.copy(error)
     told.problem = in_flags(error.problem)
-    told.hint = in_flags(error.hint) if error.hint is not None else None
-    way = next((way for way in ("content", "position") if f"‹id_from› {way}" in (error.hint or "")), None)
-    has_types = "‹type_field›" not in (error.hint or "")  # else the command would be refused for them
-    if way is not None and has_types and not any(word.startswith("--id-f") for word in sys.argv):
-        told.hint = f"{told.hint}, such as: {command_again(['--id-from', way])}"
+    told.hint = error.hint and "\n".join(map(_with_command, error.hint.splitlines()))
     return told
+
+
+_OFFERED = re.compile(r"‹(id_from|tasks_field)› (content|position|'[^']+'|[\w.-]+)")
+
+
+def _with_command(hint: str) -> str:
+    """A line of a hint; behind the first option that it offers, the command with it. None if types lack as well."""
+    from prealloc.cli.options import in_flags
+
+    found, told = _OFFERED.search(hint), in_flags(hint)
+    if found is None or (found[1] == "id_from" and "‹type_field›" in hint):
+        return told
+    flag = in_flags(f"‹{found[1]}›")
+    if any(word.startswith(flag[:6]) for word in sys.argv):
+        return told
+    return f"{told}, such as: {command_again([flag, *shlex.split(found[2])])}"
 
 
 def command_again(more: Sequence[str]) -> str:

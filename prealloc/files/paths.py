@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -17,6 +18,11 @@ _MOST_NAME_BYTES = 240
 
 SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 """Shard ids are file names; they are made by prealloc and checked when they are read back."""
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path is a pattern of files (`data/*.jsonl`, `tasks/**/task.json`), and not one of a file."""
+    return glob.has_magic(str(path)) and not os.path.lexists(path)
 
 
 class _In:

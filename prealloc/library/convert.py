@@ -26,6 +26,7 @@ from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
+from prealloc.model.spelling import EVERY_FIELD
 
 _STEP = 1 << 16
 # Positions that are asked for at once. Parts and row groups at either end of a step are read twice.
@@ -64,11 +65,12 @@ def convert(
     """
     target, path = _target(Path(out), to), Path(out)
     with target.new(path, force=force) as add:
-        text = text_source(source, difficulty, fields)
+        text = text_source(source, difficulty, fields, keep=(EVERY_FIELD,))  # nothing may be left out
         if text is not None:
             tasks = _copy_text(text, add, fields, notes, progress)
         else:
-            tasks = _copy(read_library(source, difficulty=difficulty, fields=fields, notes=notes), add, progress)
+            library = read_library(source, difficulty=difficulty, fields=fields, keep=(EVERY_FIELD,), notes=notes)
+            tasks = _copy(library, add, progress)
     files = path.iterdir() if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files)
     return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size)

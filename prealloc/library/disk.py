@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import stat
 import sys
 from collections import deque
@@ -75,9 +74,6 @@ def _refusals(path: Path) -> Iterator[None]:
         problem, hint = "there is no such file", "check the path"
         if path.is_symlink():
             problem = f"this link leads to {os.readlink(path)}, which is not there"
-        elif "*" in path.name:
-            given = "*".join(part and shlex.quote(part) for part in str(path).split("*"))
-            hint = f"a library is one file: cat {given} > tasks.jsonl, if they hold a task a line"
         raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         denied = isinstance(error.__cause__, PermissionError)
@@ -161,6 +157,13 @@ def head_of(path: Path, size: int = 16) -> bytes:
     with contextlib.suppress(LibraryError, OSError), open(open_library_file(path), "rb", buffering=0) as file:
         return file.read(size)
     return b""
+
+
+def bytes_of(path: Path) -> int:
+    """The size of a file; 0 where it cannot be told."""
+    with contextlib.suppress(OSError, ValueError):  # reading it tells
+        return path.stat().st_size
+    return 0
 
 
 def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:

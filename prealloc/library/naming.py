@@ -351,7 +351,7 @@ class Names:
                 problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
-                    hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")
+                    hints.append("or give ‹id_from› content (a digest of each task) or ‹id_from› position (its place)")
         if flow:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
             hints.append(did_you_mean(flow, paths))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import index_places
-from prealloc.library.disk import Notes, Progress, head_of
+from prealloc.files.paths import index_places, is_pattern
+from prealloc.library.disk import Notes, Progress, bytes_of, head_of
 from prealloc.library.folder import choose
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
+from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import STDIN, Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
@@ -62,7 +62,7 @@ def read_library(
     text, format = _find(library, difficulty, fields, keep)
     path, opened = Path(text.path), None
     is_packed = packing(head_of(path, 4)) is not None
-    is_large = _bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
+    is_large = bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
     if format is not None:
         opened = format.open(path, keep=keep, fields=fields)
     elif not (text.once or text.is_made):
@@ -71,7 +71,7 @@ def read_library(
             from prealloc.library.packed.indexing import index_in_memory
 
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
-    elif text is STDIN and shortlist is None:
+    elif text.path == STDIN.path and shortlist is None:
         hint = "save it to a file, and give that"
         raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
     if opened is None:
@@ -86,12 +86,6 @@ def read_library(
     return opened
 
 
-def _bytes_of(path: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):  # reading it tells
-        return path.stat().st_size
-    return 0
-
-
 def _find(
     library: Any, difficulty: str | None, fields: Fields = COMMON, keep: tuple[str, ...] = ()
 ) -> tuple[Source, LibraryFormat | None]:
@@ -99,21 +93,30 @@ def _find(
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return python_source(library, needed(fields, keep)), None
+        return _within(python_source(library, needed(fields, keep)), fields), None
     if str(library) == "-":
-        return STDIN, None
+        return _within(STDIN, fields), None
     path = Path(library)
     _refuse_address(str(library))
-    if is_parts(library):
-        return file_source(path), PARTS
-    if difficulty is None and os.path.isdir(library):
-        from prealloc.library.text.task_files import task_files
+    if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
+        from prealloc.library.text.files import matching, task_files
 
-        if (source := task_files(path, fields)) is not None:
-            return source, None
-    file, took = choose(path, difficulty)
-    format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return file_source(file)._replace(took=took), format
+        files = (matching if is_pattern(path) else task_files)(path, fields, keep)
+        if files is not None:
+            return files, None
+    file, took = (path, None) if is_parts(path) else choose(path, difficulty)
+    format = PARTS if file.is_dir() else binary_format(head_of(file))
+    if format is not None and fields.tasks_field is not None:
+        raise no_document(fields.tasks_field, str(file))
+    return _within(file_source(file, needed=needed(fields, keep))._replace(took=took), fields), format
+
+
+def _within(text: Source, fields: Fields) -> Source:
+    if fields.tasks_field is None:
+        return text
+    from prealloc.library.text.files import within
+
+    return within(text, fields.tasks_field)
 
 
 def _refuse_address(path: str) -> None:
@@ -132,9 +135,11 @@ def _refuse_address(path: str) -> None:
     raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
-def text_source(library: Any, difficulty: str | None, fields: Fields = COMMON) -> Source | None:
+def text_source(
+    library: Any, difficulty: str | None, fields: Fields = COMMON, keep: tuple[str, ...] = ()
+) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    text, format = _find(library, difficulty, fields)
+    text, format = _find(library, difficulty, fields, keep)
     return text if format is None and not text.once else None
 
 

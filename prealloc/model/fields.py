@@ -17,9 +17,10 @@ _NAME = Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a field; a.b is b in the
 
 
 class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What names the tasks of a library. None: found among the common names.
+    """Where the tasks of a library are, and what names them. None: found among the common names.
 
     Fields(id_field="task_id", type_field="metadata.category")
+    Fields(tasks_field="data.test")
     Fields(id_from="content")
     """
 
@@ -28,6 +29,14 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     ] = None
     type_field: Annotated[str | None, _library(_NAME, "The field with a task's type.", unset="the common names")] = None
     workflow_field: Annotated[str | None, _library(_NAME, "The field with a task's workflow.", unset="workflow")] = None
+    tasks_field: Annotated[
+        str | None,
+        _library(
+            Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a list; a.b is b in the object a, * any name"),
+            "The list of tasks in a document, or an object of tasks by their ids; a.* are all in the object a.",
+            unset="tasks, or the only list",
+        ),
+    ] = None
     id_from: Annotated[
         IdFrom | None,
         _library(

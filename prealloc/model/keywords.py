@@ -114,6 +114,7 @@ class FieldOptions(TypedDict, total=False):
     id_field: str | None
     type_field: str | None
     workflow_field: str | None
+    tasks_field: str | None
     id_from: Literal["content", "position"] | None
 
 

@@ -38,8 +38,12 @@ def visible(text: str) -> str:
 
 
 def quoted(path: object) -> str:
-    """A path as one word of a shell command: nothing in it is run, and it is not taken for an option."""
-    text = f"./{path}" if str(path).startswith("-") else str(path)
+    """A path as one word of a shell command, which is not taken for an option."""
+    return word(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def word(text: str) -> str:
+    """A text as one word of a shell command: nothing in it is run."""
     if text.isprintable():
         return shlex.quote(text)
     plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)

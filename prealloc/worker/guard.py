@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prealloc.errors import LibraryOpened
+from prealloc.files.paths import is_pattern
 
 # Events whose first argument names a file that gets opened or a new way to it (PEP 578, and sqlite3's own).
 _OPENING = frozenset({"open", "sqlite3.connect", "os.link", "os.symlink", "os.rename", "os.truncate"})
@@ -166,8 +168,12 @@ def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
     for path in paths:
         try:
             library = Path(path)
-            inside = [*library.glob("*"), *library.glob("*/*")] if library.is_dir() else []  # glob() opens it
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, (library, *inside)))
+            files = [library]
+            if library.is_dir():
+                files += [*library.glob("*"), *library.glob("*/*")]  # glob() opens it
+            elif is_pattern(library):
+                files = [*map(Path, glob.glob(path, recursive=True))]
+            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
         except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue
     return frozenset(found)

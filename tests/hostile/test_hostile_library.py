@@ -65,8 +65,19 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "words": ("hello", "this is neither a JSON object nor an array", ", byte 0, line 1", SHAPES),
     "scalar": ("\n5", "this is neither a JSON object nor an array", ", byte 1, line 2", SHAPES),
     "no tasks": ('{"a": 1}', 'a JSON object without "tasks"', ", byte 0, line 1", SHAPES),
-    "tasks is an object": ('{"tasks": {}}', '"tasks" is not an array', ", byte 10, line 1", SHAPES),
-    "tasks is null": ('{"tasks": null}', '"tasks" is not an array', ", byte 10, line 1", SHAPES),
+    "tasks is an object": (
+        '{"tasks": {"a": 1}}',
+        "the task is not a JSON object",
+        ", byte 16, line 1",
+        "fix the file at this place",
+    ),
+    "tasks is an empty object": ('{"tasks": {}}', "the library has no tasks", "", "at least one task"),
+    "tasks is null": (
+        '{"tasks": null}',
+        "'tasks' is neither a list nor an object of tasks",
+        ", byte 10, line 1",
+        SHAPES,
+    ),
     "0 tasks": ('{"tasks": []}', "the library has no tasks", "", "give a library with at least one task"),
     "0 items": ("[]", "the library has no tasks", "", "give a library with at least one task"),
     "bad utf-8": (
@@ -163,13 +174,13 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     ),
     "tasks twice": (
         '{"tasks": [], "tasks": ' + json.dumps(GOOD) + "}",
-        'the key "tasks" is there twice',
+        "'tasks' is there twice",
         "byte 23",
-        'one "tasks"',
+        "one 'tasks'",
     ),
     "tasks twice, disguised": (
         '{"t\\u0061sks": [], "tasks": ' + json.dumps(GOOD) + "}",
-        '"tasks" is there twice',
+        "'tasks' is there twice",
         "byte",
         "keep",
     ),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from small_tasks import offered_pattern
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
@@ -54,17 +53,15 @@ def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
-    """Law: the hint lists the difficulties that are there, and makes one library of all."""
+    """Law: the hint lists the difficulties that are there, and a pattern of all."""
     put(tmp_path, *(f"task_library_{d}_with_workflows.json" for d in ("easy", "very_easy", "hard", "very_hard")))
     put(tmp_path, "task_library_medium.json", "registry.json")
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    told, _, command = str(caught.value.hint).rpartition(": python3")
-    assert told == (
-        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file, or make one of all"
+    assert str(caught.value.hint).startswith(
+        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file, or all of a kind: "
     )
-    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
-    assert len(read_library(tmp_path / "tasks.jsonl")) == 6
+    assert len(read_library(offered_pattern(caught.value))) == 6
 
 
 def test_no_match_and_nothing_to_offer(tmp_path: Path) -> None:
@@ -83,14 +80,14 @@ def test_a_file_with_a_difficulty_is_that_file(tmp_path: Path) -> None:
 
 
 def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
-    """Law: of files that only numbers tell apart, the hint makes one library of all."""
+    """Law: of files that only numbers tell apart, the hint has a pattern of all."""
     put(tmp_path, *(f"dialogues_{n:03}.json" for n in (1, 2, 10)))
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    told, _, command = str(caught.value.hint).rpartition(": python3")
-    assert told == "give one of its files, or make one of all"
-    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
-    assert read_library(tmp_path / "tasks.jsonl").ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
+    assert str(caught.value.hint).startswith("give one of its files: ")
+    library = read_library(offered_pattern(caught.value))
+    assert library.ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
+    assert library.took == "took the tasks of 3 files"
     assert read_library(tmp_path, difficulty="002").ids == ["dialogues_002.json"]
 
 
@@ -99,40 +96,17 @@ def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
     [
         ({"a.csv": "\ufeffid,type\na,t\n", "b.csv": 'id,type\n"b,\n",t\n'}, ["a", "b,\n"]),
         ({"a.tsv": "id\ttype\na\tt\n", "x/b.tsv": "id\ttype\nb\tt\n"}, ["a", "b"]),
-        ({"a.md": "Do a\n", "x/a.md": "Do b\n", "notes.txt": "\n"}, ["a.md", "x/a.md"]),
-        ({"a.txt": "Do a\n", "b.txt": "Do b\n"}, ["a.txt", "b.txt"]),
+        ({"a.json": '[{"id": "a"}]', "b.json": '{"data": [{"id": "b"}]}'}, ["a", "b"]),
+        ({"a.md": "Do a\n", "x/a.md": "Do b\n", "notes.txt": "\n"}, ["a", "x/a"]),
+        ({"a.txt": "Do a\n", "b.txt": "Do b\n"}, ["a", "b"]),
     ],
 )
-def test_tables_and_texts_of_a_folder_are_made_one_library(
-    tmp_path: Path, files: dict[str, str], names: list[str]
-) -> None:
-    """Law: the command of the hint leaves no row and no text out."""
-    folder = tmp_path / "it's"
+def test_a_pattern_of_all_files_of_a_kind_is_offered(tmp_path: Path, files: dict[str, str], names: list[str]) -> None:
+    """Law: it leaves no row and no text out."""
+    folder = tmp_path / "it's [1]"
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(folder)
-    command = str(caught.value.hint).rpartition(": python3")[2]
-    subprocess.run(["sh", "-c", f"{sys.executable}{command}"], check=True, cwd=tmp_path)
-    assert read_library(tmp_path / "tasks.jsonl").ids == names
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"dev.jsonl": '{"q": {"id": "a"}}\n', "dev.tables.jsonl": '{"header": ["q"]}\n'},
-        {"a.json": "[[1], 2]\n[[2], 3]\n", "b.json": "[1, 2]\n"},
-        {"a.csv": "What is 1?,1\n", "b.csv": "What is 2?,2\n"},
-        {"a/needs.yml": "[{n: 1}]", "a/task.md": "Do a", "b/needs.yml": "[{n: 2}]", "b/task.md": "Do b"},
-    ],
-)
-def test_files_of_other_kinds_are_listed(tmp_path: Path, files: dict[str, str]) -> None:
-    """Law: where the first lines have no field in common, or hold no tasks, no command mixes them."""
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    with pytest.raises(LibraryError, match="this is a folder") as caught:
-        read_library(tmp_path)
-    libraries = [str(tmp_path / name) for name in files if not name.endswith(".md")]
-    assert caught.value.hint == f"give one of its files: {', '.join(libraries)}"
+    assert read_library(offered_pattern(caught.value)).ids == names

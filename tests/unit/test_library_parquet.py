@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from small_tasks import essence, lines, planned
 from stored import PROVED, RECORDS, all_of, record, spoiled, write_all
 
 from examples import examples
@@ -243,21 +244,34 @@ def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: d
 
 
 def test_what_is_refused_is_fixed_by_the_command_in_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law: all columns that are no JSON are told at once; for these and for a folder of parts, the command works."""
+    """Law: all columns that are no JSON are told at once, also of one of many files; the command leaves them out."""
     monkeypatch.chdir(tmp_path)
     foreign(Path("x.parquet"), {"note": [b"a", b"b"], "at": [MOMENT, MOMENT]})
-    (tmp_path / "parts").mkdir()
-    for n in range(2):
-        foreign(Path(f"parts/{n}.parquet"), {"id": [f"a{n}", f"b{n}"]})
-    for library, fixed, count, problem in (
-        ("x.parquet", "fixed-x.parquet", 2, "the column 'note' holds binary; the column 'at' holds timestamp"),
-        ("parts", "tasks.parquet", 4, "this is a folder"),
-    ):
+    for library in ("x.parquet", "*.parquet"):
+        problem = "the column 'note' holds binary; the column 'at' holds timestamp"
         with pytest.raises(LibraryError, match=problem) as caught:
             convert(library, tmp_path / "x.jsonl")
         command = str(caught.value.hint).partition(": python3 ")[2]
-        subprocess.run(["sh", "-c", f"{sys.executable} {command}"], check=True)
-        assert convert(fixed, tmp_path / f"{count}.jsonl").tasks == count
+    subprocess.run(["sh", "-c", f"{sys.executable} {command}"], check=True)
+    assert convert("fixed-x.parquet", tmp_path / "x.jsonl").tasks == 2
+
+
+def test_parts_are_one_library(tmp_path: Path) -> None:
+    """Law: a pattern of files of any format gives the plan of one file with the same tasks."""
+    tasks = [{"id": f"t{n}", "category": "ab"[n % 2], "note": str(n)} for n in range(6)]
+    for at, some in enumerate((tasks[:2], tasks[2:3], tasks[3:])):
+        pq.write_table(pa.Table.from_pylist([{**task, "at": MOMENT} for task in some]), tmp_path / f"p{at}.parquet")
+    whole = planned(lines(tmp_path / "t.jsonl", tasks), keep=["note"])
+    made = planned(tmp_path / "p*.parquet", keep=["note"])
+    assert essence(made) == essence(whole)
+    assert made.file.libraries[0].bytes == sum(file.stat().st_size for file in tmp_path.glob("p*"))
+    with pytest.raises(LibraryError, match="the column 'at'"):
+        planned(tmp_path / "p*.parquet", keep=["at"])
+    ours = [
+        convert(lines(tmp_path / f"{n}.jsonl", [task]), tmp_path / f"our{n}.parquet") for n, task in enumerate(tasks)
+    ]
+    assert len(ours) == 6
+    assert essence(planned(tmp_path / "our*.parquet", keep=["note"])) == essence(whole)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +316,7 @@ def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column:
     with pytest.raises(LibraryError, match="the column 'other'"):
         everything(path, keep=("all",)).tasks([0, 1])
     with pytest.raises(LibraryError, match="the column 'other'"):
-        list(opened(path).objects([0, 1]))  # a conversion loses nothing
+        convert(path, tmp_path / "x.jsonl")  # it loses nothing
 
 
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_tasks import planned
+from small_tasks import offered_pattern, offered_place, planned
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
@@ -24,11 +21,6 @@ def put(folder: Path, files: dict[str, Any]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(content))
     return folder
-
-
-def obeyed(command: str, folder: Path) -> None:
-    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(["sh", "-c", command], check=True, cwd=folder, env={**os.environ, "PATH": paths})
 
 
 def test_it_is_told_that_files_were_taken_for_tasks(tmp_path: Path) -> None:
@@ -50,23 +42,18 @@ def test_a_document_alone_in_a_folder_is_the_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("navigate.json", "it's ruin.json"), ("a/evals.json", "b/evals.json")])
-def test_lists_in_files_without_ids_are_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
-) -> None:
-    """Law: where the items of every file may be the tasks as well, that is asked; the command overwrites nothing."""
+def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Law: where the items of every file may be the tasks as well, that is asked."""
     folder = put(tmp_path / "of $HOME", {name: {"canary": "x", "examples": EXAMPLES} for name in names})
-    with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
-        planned(folder)
-    (tmp_path / "tasks.jsonl").write_text("not to be overwritten")
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(LibraryError, match="each of the 2 files holds a list 'examples'") as caught:
         planned(folder)
     items, files = str(caught.value.hint).splitlines()
     assert files == "if each file is a task, give ‹id_from› content"
-    obeyed(items.rpartition("to one file: ")[2], tmp_path)
-    assert (tmp_path / "tasks.jsonl").read_text() == "not to be overwritten"
-    (library,) = planned(tmp_path / "tasks-2.jsonl", id_from="content").file.libraries
-    assert (library.tasks, len(library.types)) == (8, 2)
+    assert items.endswith("give ‹tasks_field› examples, and ‹type_field› file for a type a file")
+    for library in (folder, folder / "**" / "*.json"):
+        made = planned(library, id_from="position", type_field="file", **offered_place(caught.value))
+        (told,) = made.file.libraries
+        assert told.types == dict.fromkeys(["a", "b"] if "/" in names[0] else ["it's ruin", "navigate"], 4)
     assert len(read_library(folder, fields=Fields(id_from="content"))) == 2
 
 
@@ -80,29 +67,29 @@ def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("odd", ["a_schema.json", "schema.json"])
 def test_a_file_without_an_id_beside_others_is_not_a_task(tmp_path: Path, odd: str) -> None:
-    """Law: file names are ids only where no file has one; the command leaves the tasks."""
+    """Law: file names are ids only where no file has one; the pattern finds the tasks."""
     folder = put(tmp_path, {f"t{n}.json": {"id": f"t{n}", "type": "x", "q": n} for n in range(3)})
     put(folder, {odd: {"type": "object", "q": "a number"}})
     with pytest.raises(LibraryError, match="the file has no id, and most others have one") as caught:
         planned(folder)
     assert caught.value.where == str(folder / odd)
-    obeyed(str(caught.value.hint).rpartition(": ")[2], tmp_path)
-    assert read_library(folder).ids == ["t0", "t1", "t2"]
+    assert read_library(offered_pattern(caught.value)).ids == ["t0", "t1", "t2"]
     few = put(
         tmp_path / "few", {f"{n}.json": {"q": n, **({"id": "x", "name": "y"} if n == 0 else {})} for n in range(3)}
     )
     assert read_library(few).ids == ["x", "1", "2"]
 
 
-def test_all_files_that_are_not_tasks_are_named_at_once(tmp_path: Path) -> None:
-    """Law: one command moves them away, whatever they are called; where no two files agree, nothing is moved."""
+def test_files_that_are_not_tasks_are_left_out_by_a_pattern(tmp_path: Path) -> None:
+    """Law: a pattern is offered that finds the tasks alone, if there is one; who gives a pattern decides."""
     folder = put(tmp_path, {f"{n}.json": {"instruction": "x", "app": n} for n in range(3)})
     put(folder, {"settings.json": {"email": "x"}, "it's *all*.json": {"chrome": []}})
-    with pytest.raises(LibraryError, match="no field in common") as caught:
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
         planned(folder)
-    obeyed(str(caught.value.hint).rpartition(": ")[2], tmp_path)
-    assert read_library(folder).ids == ["0", "1", "2"]
+    assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+    assert len(read_library(folder / "*.json")) == 5
     put(tmp_path / "registry", {f"{n}.json": {f"eval {n}": 1} for n in range(3)})
-    with pytest.raises(LibraryError, match="no field in common") as caught:
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
         planned(tmp_path / "registry")
-    assert caught.value.hint == "give the folder with the tasks, or the library's file"
+    assert str(caught.value.hint).startswith("give those that are tasks by a pattern, or all of them: ")
+    assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]

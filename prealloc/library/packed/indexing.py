@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import repeat
@@ -20,7 +19,7 @@ from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
-from prealloc.library.text.sources import file_source
+from prealloc.library.text.sources import Proof, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -70,9 +69,14 @@ def _indexed(
             hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
         )
     # If the file changes from here on, either reading it tells, or the index does not fit it.
-    read = read_tasks(file_source(library, descriptor), lambda _: _Columns(), fields=fields, progress=progress)
-    named = read.naming.fields if read.naming else None
-    said = Indexed(**msgspec.structs.asdict(before), sha256=read.info.sha256, fields=named)
+    source = file_source(library, descriptor)._replace(tasks_field=fields.tasks_field)
+    read = read_tasks(source, lambda _: _Columns(), fields=fields, progress=progress)
+    named = read.naming is not None or read.info.fields
+    said = Indexed(
+        **msgspec.structs.asdict(before),
+        sha256=read.info.sha256,
+        fields=(read.info.fields or COMMON) if named else None,
+    )
     return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
@@ -91,10 +95,10 @@ class _Columns(ColumnsBuilder):
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
     """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
     index = TaskIndex.open(library)
-    hashed = hashlib.sha256()
-    for _ in file_source(library).read(hashed.update, progress):
+    proof = Proof()
+    for _ in file_source(library).read(proof, progress):
         pass
-    if hashed.hexdigest() != index.info.sha256:
+    if proof.hexdigest() != index.info.sha256:
         raise FORMAT.damaged("its content is not what was indexed", str(library))
     return index
 

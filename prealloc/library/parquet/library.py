@@ -37,7 +37,7 @@ _BUFFER_BYTES = 1 << 20
 @contextlib.contextmanager
 def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[Add]:
     """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
-    _need_pyarrow(str(out))
+    need_pyarrow(str(out))
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
@@ -98,10 +98,10 @@ class ParquetLibrary(Library):
 
     def __init__(self, path: Path, *, keep: tuple[str, ...], fields: Fields = COMMON) -> None:
         where = str(path)
-        _need_pyarrow(where)
+        need_pyarrow(where)
         self._file = path
         self._starts: list[int] = []
-        with open(open_library_file(path), "rb") as raw, _arrow(where):
+        with open(open_library_file(path), "rb") as raw, arrow_errors(where):
             self._identity = FileIdentity.of(raw.fileno())
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             file = _parquet(raw)
@@ -117,25 +117,24 @@ class ParquetLibrary(Library):
         info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
         super().__init__(info, ids, types, self._rows.counts, keep)
 
-    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        if isinstance(self._rows, ForeignRows):  # as they go elsewhere, nothing may be left out
-            self._rows.refuse_unfit(str(self._file))
-        return self._compacted(positions, self.texts(positions, strict=True))
+    def as_written(self, positions: Sequence[int]) -> Iterator[bytes]:
+        self._rows.naming = None
+        return self.texts(positions)
 
-    def texts(self, positions: Sequence[int], *, strict: bool = False) -> Iterator[bytes]:
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         where = str(self._file)
-        with open(open_library_file(self._file), "rb") as raw, _arrow(where):
+        with open(open_library_file(self._file), "rb") as raw, arrow_errors(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-            yield from in_asked_order(positions, self._starts, partial(self._read, _parquet(raw), strict))
+            yield from in_asked_order(positions, self._starts, partial(self._read, _parquet(raw)))
 
-    def _read(self, file: Any, strict: bool, group: int, positions: list[int]) -> dict[int, bytes]:
+    def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
         where, first = str(self._file), self._starts[group]
         found: dict[int, bytes] = {}
         for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
             wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
             chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
-            texts = self._rows.read(batch, chosen, where, first, strict=strict)
+            texts = self._rows.read(batch, chosen, where, first)
             found.update(zip(wanted, texts, strict=True))
             first += len(batch)
             if len(found) == len(positions):
@@ -143,7 +142,7 @@ class ParquetLibrary(Library):
         raise FORMAT.damaged("a row group ends too early", where)
 
 
-def _need_pyarrow(where: str) -> None:
+def need_pyarrow(where: str) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -164,7 +163,7 @@ def _batches(file: Any, rows: int, **choice: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _arrow(where: str) -> Iterator[None]:
+def arrow_errors(where: str) -> Iterator[None]:
     """What pyarrow says of a file within the block, as a LibraryError."""
     import pyarrow as pa
 
@@ -172,7 +171,7 @@ def _arrow(where: str) -> Iterator[None]:
         yield
     # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(error)}", where) from None
+        raise FORMAT.damaged(f"it cannot be read: {brief(error)}", where) from None
 
 
 def _groups(file: Any, rows: OurRows | ForeignRows, starts: list[int]) -> Iterator[Any]:

@@ -73,7 +73,7 @@ class OurRows:
                 yield id, type
         fingerprint.prove(self.counts, tasks, FORMAT, where)
 
-    def read(self, batch: Any, chosen: Chosen, place: str, first: int, *, strict: bool) -> Iterator[bytes]:
+    def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         import pyarrow as pa
 
@@ -155,7 +155,7 @@ class ForeignRows:
 
     def _texts(self, batch: Any, place: str) -> list[Raw]:
         whole = dict.fromkeys(range(len(batch)), ("", ""))  # nobody knows their names yet
-        return [Raw(text) for text in self.read(batch, whole, place, 0, strict=False)]
+        return [Raw(text) for text in self.read(batch, whole, place, 0)]
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
@@ -169,7 +169,7 @@ class ForeignRows:
             missing += pc.sum(pc.equal(pc.utf8_trim_whitespace(workflows), "null")).as_py() or 0
         return missing
 
-    def read(self, batch: Any, chosen: Chosen, place: str, first: int, *, strict: bool) -> Iterator[bytes]:
+    def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
         columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
         flow = columns.pop(self._workflow, None)
         if self._workflow != "workflow":
@@ -181,7 +181,7 @@ class ForeignRows:
                 try:
                     fields[name] = _value(column, row, name, where)
                 except LibraryError:
-                    if strict or name in self._needed:
+                    if name in self._needed:
                         raise
             workflow = self._flow(flow, row, where) if flow is not None else None
             text = joined(workflow, msgspec.json.encode(fields))

@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NoReturn
 
 import msgspec
 from msgspec import Raw
@@ -21,11 +22,11 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import HEAD, rewrite_json
-from prealloc.library.text.sources import Hashed, Source
+from prealloc.library.text.refuse import HEAD, no_document, rewrite_json
+from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
-from prealloc.model.words import listed, shown
+from prealloc.model.words import listed, shown, word
 
 BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
@@ -43,21 +44,27 @@ _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
+_OF_OBJECTS = re.compile(rb'(\[|\{[ \t\n\r]*"(\\.|[^"\\])*"[ \t\n\r]*:)[ \t\n\r]*\{')
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
-_ALONE = "d['tasks']"
-_KEYED = "[{'id': key, **d[key]} for key in d]"
+_ROOT = "."
+# The place of a document itself.
 _SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
+
+_Value = tuple[str, int, int]
+"""A key of a document, where its value begins, and where it ends."""
+_Found = tuple[int, tuple[str, ...], bytes]
+"""What may be tasks: its size, its place, and the first key of its first task."""
 
 Shape = Callable[[Batch], type]
 """The type that the tasks of a library are decoded as, by its first batch."""
 
 
-def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
+def batches(source: Source, shape: Shape, proof: Proof, progress: Progress | None = None) -> Generator[Batch]:
     """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
-    with contextlib.closing(source.read(hashed, progress)) as pieces:
+    with contextlib.closing(source.read(proof, progress)) as pieces:
         window = Window(pieces, source)
         cutter = _Cutter(window, source, shape)
         try:
@@ -79,6 +86,10 @@ class _Cutter:
         self._shape = shape
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
+        self._found = False
+        """Whether a document has tasks."""
+        self.title: str | None = None
+        """What it calls their list, where it is not "tasks"."""
         self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
         """The batch that was cut last, decoded or not."""
 
@@ -97,15 +108,17 @@ class _Cutter:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
             raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
         try:
+            asked = self._source.tasks_field
+            if asked is not None and (begins == b"[" or self._source.name == LINES):
+                raise no_document(asked, self._where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
-                yield from self._items(0)
-                self._refuse_more(1)
+                self._refuse_more((yield from self._items(0)))
             elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
                 start = "a comment" if _COMMENTED.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
                 raise Damage(problem, 0, hint=_SHAPES)
-            elif begins == b"[" or self._is_lines():
+            elif begins == b"[" or (asked is None and self._is_lines()):
                 yield from self._lines()
             else:
                 yield from self._document()
@@ -113,7 +126,7 @@ class _Cutter:
             raise Batch(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
-        self.last = Batch(fmt, text, self._where, origin, key)
+        self.last = Batch(fmt, text, self._where, origin, key, title=self.title)
         return self.last
 
     def _decode(self, batch: Batch) -> None:
@@ -148,20 +161,20 @@ class _Cutter:
             yield self._decoded(self._batch(OBJECTS, window.drop(end or len(window.text)), origin))
             window.drop_space(0)
 
-    def _items(self, at: int) -> Iterator[Batch]:
-        """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
+    def _items(self, at: int) -> Generator[Batch, None, int]:
+        """The tasks of the array that begins at `at`. Gives the place behind it."""
         window = self._window
         window.drop_space(at + 1)
         opening = b""
         if window.byte(0) == b"]":
-            return
+            return 1
         while True:
             window.put_back(bytearray(b"["))
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._guessed(opening) or self._stepped()
             if window.byte(0) == b"]":
-                return
+                return 1
             window.drop_space(1)
 
     def _array(self, cut: int) -> Batch:
@@ -198,37 +211,18 @@ class _Cutter:
         return self._decoded(self._array(at))
 
     def _document(self) -> Iterator[Batch]:
-        """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over.
+        """`{"tasks": [...], ...}`, or tasks at the place that was named. What is beside them is only stepped over.
 
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
-        window, found, values = self._window, False, list[tuple[str, int, int]]()
+        window, asked, values = self._window, self._source.tasks_field, list[_Value]()
+        self._found = asked == _ROOT
         at = window.skip_space(1)
-        mark = window.byte(at)
-        while mark != b"}":
-            key, at = window.read_key(at)
-            if key != "tasks":
-                begins, at = at, window.after(at)
-                values.append((key, begins, at))
-            elif found:
-                raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
-            elif window.byte(at) not in (b"[", b""):
-                hint = f"{_SHAPES}; by itself: {rewrite_json(self._where, _ALONE)}"
-                raise Damage('"tasks" is not an array', at, hint=hint)
-            else:
-                found = True
-                yield from self._items(at)
-                at = window.skip_space(1)
-            mark = window.expect(at, b",", b"}")
-            if mark == b",":
-                at = window.skip_space(at + 1)
-            if found:
-                window.drop(at)
-                at = 0
-        end = window.dropped + at + 1
-        if not found:
-            more = window.byte(behind := window.skip_space(at + 1))
-            if more == b"{":  # objects of several lines each
+        behind = yield from (self._by_id(at) if self._found else self._at_path(asked or "tasks", at, values))
+        end = window.dropped + behind
+        if not self._found:
+            more = window.byte(behind := window.skip_space(behind))
+            if more == b"{" and asked is None:  # objects of several lines each
                 yield from self._lines()
                 return
             if more == b",":
@@ -236,62 +230,108 @@ class _Cutter:
             yield from self._untitled(values)
         self._refuse_more(end - window.dropped)
 
-    def _untitled(self, values: Sequence[tuple[str, int, int]]) -> Iterator[Batch]:
+    def _at_path(self, path: str, at: int, values: list[_Value]) -> Generator[Batch, None, int]:
+        """The tasks at a path in an object, whose first key or end is at `at`. Gives the place behind the object.
+
+        `values` gets what is in the object, unless there are tasks.
+        """
+        window, seen, mark = self._window, set[str](), self._window.byte(at)
+        while mark != b"}":
+            key, at = window.read_key(at)
+            begins, rest = at, _rest(path, key)
+            window.fill(at + HEAD)
+            opening = window.byte(at)
+            if path.startswith("*"):
+                self.title = key
+                rest = rest if rest or _OF_OBJECTS.match(window.text, at) else None
+            if rest is None or (rest and opening != b"{"):
+                at = window.after(at)
+            elif rest:
+                at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
+            elif key in seen or (self._found and "*" not in (self._source.tasks_field or "")):
+                raise Damage(f"{shown(path)} is there twice", at, hint=f"keep one {shown(path)}")
+            elif opening not in (b"[", b"{", b""):
+                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=_SHAPES)
+            else:
+                seen.add(key)
+                self._found = True
+                tasks = self._by_id(window.skip_space(at + 1)) if opening == b"{" else self._items(at)
+                at = window.skip_space((yield from tasks))
+            if not self._found:
+                values.append((key, begins, at))
+            mark = window.expect(at, b",", b"}")
+            if mark == b",":
+                at = window.skip_space(at + 1)
+            if self._found:
+                window.drop(at)
+                at = 0
+        return at + 1
+
+    def _by_id(self, at: int) -> Generator[Batch, None, int]:
+        """The tasks of an object that has each under its id; `at` as above. Gives the place behind the object."""
+        window, mark = self._window, self._window.byte(at)
+        while mark != b"}":
+            key, begins = window.read_key(at)
+            at = window.after(begins)
+            if window.byte(begins) != b"{":
+                raise Damage("the task is not a JSON object", begins)
+            yield self._decoded(self._keyed(key, begins, at))
+            mark = window.expect(at, b",", b"}")
+            if mark == b",":
+                at = window.skip_space(at + 1)
+            if at >= BATCH:
+                window.drop(at)
+                at = 0
+        return at + 1
+
+    def _untitled(self, values: Sequence[_Value]) -> Generator[Batch, None, object]:
         """The tasks of a document that does not call them so, and is held: its only list of objects, or all its values.
 
-        `values`: key, beginning and end of each. Raises LibraryError if there is not one such list, and not every
-        value an object.
+        Raises LibraryError if there is not one such list, and not every value an object; or if others were asked for.
         """
-        window = self._window
+        window, asked = self._window, self._source.tasks_field
         firsts = [_LIST_OF_OBJECTS.match(window.text, at) for _, at, _ in values]
-        lists = [(*value, first[1] or b"") for value, first in zip(values, firsts, strict=True) if first]
-        if len(lists) == 1:
-            key, at, _, _ = lists[0]
-            for batch in self._items(at):
-                batch.title = key
-                yield batch
-            return
+        lists = [
+            (end - at, (key,), first[1] or b"") for (key, at, end), first in zip(values, firsts, strict=True) if first
+        ]
+        if len(lists) == 1 and asked is None:
+            self.title = lists[0][1][0]
+            return (yield from self._items(next(at for key, at, _ in values if key == self.title)))
         if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
-            columns = (msgspec.json.decode(window.text[at:end], type=_Column) for _, at, end in values)
-            if len(set(map(len, columns))) > 1:
-                split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
-                named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
-                hint = f"make a task of each: {rewrite_json(self._where, named)}"
-                raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
-            each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
-            rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
-            raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
+            self._refuse_columns(values)
         at_brace = [value for value in values if window.byte(value[1]) == b"{"]
         objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
         deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
         sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
         alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
-        if len(values) == len(at_brace) > 1 and alike:
-            for value in values:
-                yield self._decoded(self._keyed(*value))
-            return
+        if len(values) == len(at_brace) > 1 and alike and asked is None:
+            return (yield from self._by_id(window.skip_space(1)))
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
         if len(values) == len(objects) == 1 and objects[0][1]:
-            hint = f"if {shown(values[0][0])} is its id: {rewrite_json(self._where, _KEYED)}"
-        found = [(end - at, f"d[{key!r}]", key, first) for key, at, end, first in lists] or deeper
-        hint = self._written(found) if found else hint
-        if lists:
-            problem = f"several lists in it may be the tasks: {listed(ascii(key) for key, *_ in lists)}"
+            hint = f"if {shown(values[0][0])} is its id: ‹tasks_field› {_ROOT}"
+        if found := lists or deeper:
+            hint = f"name the tasks: {_named(found)}"
+        if asked is not None:
+            problem = f"‹tasks_field› {asked}: there are no such tasks; the document has {there}"
+        elif lists:
+            problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
         if len(values) == len(lists) > _LISTS_SHOWN:
             each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
             hint = f"make every task an object: {each}"
         raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
 
-    def _written(self, found: Sequence[tuple[int, str, str, bytes]]) -> str:
-        """How to write all lists as one, if their tasks begin with the same key; else the largest alone."""
-        _, largest, _, first = max(found)
-        if first and 1 < len(found) <= _LISTS_SHOWN and {first} == {each[3] for each in found}:
-            pairs = ", ".join(f"({name!r}, {path})" for _, path, name, _ in found)
-            joined = f"[{{'type': key, **task}} for key, tasks in [{pairs}] for task in tasks]"
-            return f"write all lists as one, their names as types: {rewrite_json(self._where, joined)}"
-        which = "the tasks" if len(found) == 1 else f"one of {listed(path for _, path, *_ in found)}"
-        return f"write {which} alone: {rewrite_json(self._where, largest)}"
+    def _refuse_columns(self, values: Sequence[_Value]) -> NoReturn:
+        """Raises LibraryError for a document that has the values of each field together, or nothing but names."""
+        columns = (msgspec.json.decode(self._window.text[at:end], type=_Column) for _, at, end in values)
+        if len(set(map(len, columns))) > 1:
+            split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
+            named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
+            hint = f"make a task of each: {rewrite_json(self._where, named)}"
+            raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
+        each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
+        rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
+        raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
@@ -308,13 +348,29 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[tuple[int, str, str, bytes]]:
-    """What may be tasks in an object of a document: size, place in Python, name, of a list the first key in it."""
+def _rest(path: str, key: str) -> str | None:
+    """What is left of a path behind a key; None where it does not lead there."""
+    if path in (key, "*"):
+        return ""
+    return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
+
+
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
+    """What may be tasks in an object of a document."""
     for name, raw in fields.items():
         if found := _LIST_OF_OBJECTS.match(raw):
-            yield len(memoryview(raw)), f"d[{key!r}][{name!r}]", name, found[1] or b""
+            yield len(memoryview(raw)), (key, name), found[1] or b""
     if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
-        yield sum(len(memoryview(raw)) for raw in fields.values()), f"d[{key!r}]", key, b""
+        yield sum(len(memoryview(raw)) for raw in fields.values()), (key,), b"{"
+
+
+def _named(found: Sequence[_Found]) -> str:
+    """How to name each of these, the largest first; before them all, if their tasks begin with the same key."""
+    found = sorted(found, reverse=True)
+    paths, kinds = [path for _, path, _ in found], {(len(path), first) for _, path, first in found}
+    if len(found) > 1 == len(kinds) and found[0][2]:
+        paths.insert(0, tuple(names[0] if len({*names}) == 1 else "*" for names in zip(*paths, strict=True)))
+    return listed((f"‹tasks_field› {word('.'.join(path))}" for path in paths), sep=" or ")
 
 
 def _opening(text: bytearray) -> bytes:

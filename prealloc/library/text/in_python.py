@@ -1,15 +1,17 @@
-"""Tasks that are in Python already: mappings, or a frame of rows, as JSON lines."""
+"""Tasks that are in Python already, mappings or a frame of rows, and those of Arrow, as JSON lines."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import Progress
-from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.library.disk import Progress, open_library_file
+from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
@@ -22,13 +24,32 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     Only the values of fields that are `needed` have to be JSON. Another value that is not JSON is left out of its task.
     """
 
-    def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         for place, task in enumerate(_rows(tasks)):
-            line = _line(task, place, needed)
-            hashed(line)
+            line = _line(task, f"{NAME}, task {place}", needed)
+            proof(line)
             yield line
 
     return Source(NAME, NAME, LINES, read, once=True)
+
+
+def lines_of_arrow(path: Path, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
+    """The rows of an Arrow file or stream, of which the pieces are all bytes. Raises LibraryError."""
+    from prealloc.library.parquet.library import arrow_errors, need_pyarrow
+
+    where = str(path)
+    need_pyarrow(where)
+    deque(pieces, maxlen=0)  # for those who count and hash them
+    from pyarrow import ipc
+
+    with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+        is_file = raw.read(6) == b"ARROW1"
+        raw.seek(0)
+        reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
+        numbers = range(reader.num_record_batches) if is_file else ()
+        batches = map(reader.get_batch, numbers) if is_file else reader
+        for place, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+            yield _line(row, f"{where}, row {place} (counted from 0)", needed)
 
 
 def _rows(tasks: Any) -> Iterable[Any]:
@@ -46,8 +67,7 @@ def _rows(tasks: Any) -> Iterable[Any]:
     return rows
 
 
-def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
-    where = f"{NAME}, task {place}"
+def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
     if not isinstance(task, Mapping):
         raise LibraryError(f"the task is not a mapping but {type(task).__name__}", where=where, hint="give dicts")
     fields = {}

@@ -19,7 +19,7 @@ from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.reading import read_tasks
-from prealloc.library.text.sources import Source
+from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
@@ -82,7 +82,7 @@ class TextLibrary(Library):
         if self._source.once or self._source.is_made:
             return place
         with suppress(LibraryError):  # it was changed since
-            for batch in batches(self._source, lambda first: dict[str, Raw], lambda piece: None):
+            for batch in batches(self._source, lambda first: dict[str, Raw], Proof()):
                 if task.number < batch.origin.task + len(batch.rows):
                     start, _ = batch.layout.spans[task.number - batch.origin.task]
                     byte = batch.origin.byte + start + max(0, bytes(task.text).find(raw)) + offset

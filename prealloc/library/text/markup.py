@@ -14,8 +14,6 @@ from prealloc.errors import LibraryError
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
-ENDINGS = (".yaml", ".yml", ".toml")
-
 _MOST = 64 << 20
 _DEEP_KEY = re.compile(r"""(?m)^[ \t[]*(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}""")
 # tomllib takes memory by the square of the parts of a key.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 from msgspec import Raw
 
 from prealloc.library.base import fields_of, info_of
@@ -18,7 +18,7 @@ from prealloc.library.rows import NOTHING, Counts, kept, row_type
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
-from prealloc.library.text.sources import Source
+from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
@@ -97,29 +97,24 @@ def read_tasks(
     known then; and so it is if takers must know it (`named_first`). Where it can be read only once, each pair of fields
     that may be the names has a taker until then.
     """
-    size, sha256 = 0, hashlib.sha256()
-    reading: Reading[T] | None = None
-
-    def hashed(piece: bytes) -> None:
-        nonlocal size
-        size += len(piece)
-        sha256.update(piece)
+    proof, reading = Proof(), None
+    asked = msgspec.structs.replace(fields, tasks_field=None)
 
     def shape(first: Batch) -> type:
         nonlocal reading
         taker = partial(new_taker, naming)
-        if fields == COMMON and first.key is None and is_ours(first.first()):
+        if asked == COMMON and first.key is None and is_ours(first.first()):
             reading = Reading(taker, keep)
         else:
-            names = Names(fields, fields_of(first.first()), source.where, naming)
+            names = Names(asked, fields_of(first.first()), source.where, naming)
             waits = named_first and naming is None
             reading = _Named(taker, keep, names, guess=not source.once, waits=waits)
         return reading.shape
 
     with COLLECTING.at(False):  # a million rows: nothing among them is garbage
-        for batch in batches(source, shape, hashed, progress):
+        for batch in batches(source, shape, proof, progress):
             assert reading is not None  # noqa: S101  # its shape was asked for
-            reading.title = batch.title
+            reading.title = batch.title if source.tasks_field is None else None
             reading.take(batch)
     if reading is None:
         raise no_tasks(source.where)
@@ -127,8 +122,9 @@ def read_tasks(
         known = reading.naming
         return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=known)
     reading.taker.finish(source.where)
-    named, proof = reading.naming.fields if reading.naming else COMMON, sha256.hexdigest()
-    reading.info = info_of(source.path, size=size, sha256=proof, types=reading.types, fields=named)
+    named = reading.naming.fields if reading.naming else COMMON
+    named = msgspec.structs.replace(named, tasks_field=fields.tasks_field)
+    reading.info = info_of(source.path, size=proof.size, sha256=proof.hexdigest(), types=reading.types, fields=named)
     return reading
 
 

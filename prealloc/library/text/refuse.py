@@ -6,7 +6,6 @@ import codecs
 import os
 import re
 import shlex
-from itertools import chain, count
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -18,11 +17,10 @@ from prealloc.model.words import quoted
 HEAD = 512
 """Bytes by which a file is told from others."""
 
-_READ = "JSON, JSON lines, CSV, TSV, YAML, TOML, Parquet, SQLite and what `prealloc library convert` writes"
+_READ = "JSON, JSON lines, CSV, TSV, YAML, TOML, Parquet, Arrow, SQLite and what `prealloc library convert` writes"
 _INSIDE = "unpack it, and give what is inside"
 _SAVED = "save it to a file, and give that"
 _LINES = "write its tasks as JSON lines"
-_ARROW = "import io, sys; from pyarrow import ipc, parquet; parquet.write_table(%s.read_all(), sys.stdout.buffer)"
 _KINDS = (
     (rb"PK\x03\x04.{26}(\[Content|_rels|docProps|xl/|mimetypeapp)", "a spreadsheet", "save it as CSV"),
     (rb"PK\x03\x04.{26}[^\0]{0,99}(\.npy|/data\.pkl)", "an archive of arrays or pickles", _LINES),
@@ -31,8 +29,7 @@ _KINDS = (
     (rb"7z\xbc\xaf", "a 7z archive", f"{_INSIDE}: 7z x FILE -ounpacked"),
     (rb"PAR1", "Parquet, which cannot be read from a pipe", _SAVED),
     (rb"SQLite format 3", "a SQLite database, which cannot be read from a pipe", _SAVED),
-    (rb"ARROW1", "an Arrow file", _ARROW % "ipc.open_file(io.BytesIO(sys.stdin.buffer.read()))"),
-    (rb"\xff{4}", "an Arrow stream", _ARROW % "ipc.open_stream(sys.stdin.buffer)"),
+    (rb"ARROW1|\xff{4}", "Arrow, which cannot be read from a pipe", _SAVED),
     (rb"\x80[\x02-\x05]", "a pickle, which prealloc never opens", _LINES),
     (rb"\x89HDF", "an HDF5 file", _LINES),
     (rb"%PDF", "a PDF", _LINES),
@@ -88,13 +85,6 @@ def rewrite(where: str, program: str, ending: str = "") -> str:
     return f"{unpack} {given} | {program} > {new}" if unpack else f"{program} < {given} > {new}"
 
 
-def unused(name: str) -> str:
-    """The name of a file that is not there yet: a command would overwrite it."""
-    path = Path(name)
-    others = (f"{path.stem}-{number}{path.suffix}" for number in count(2))
-    return next(each for each in chain([name], others) if not os.path.lexists(each))
-
-
 def python(code: str) -> str:
     """A command that runs some Python."""
     return f"python3 -c {shlex.quote(code)}" if re.search(_SPECIAL, code) else f'python3 -c "{code}"'
@@ -113,9 +103,8 @@ def refuse_binary(head: bytes, where: str) -> None:
     for magic, kind, hint in _KINDS:
         if re.match(magic, head, re.DOTALL):
             file = quoted(where) if os.path.isfile(where) else "FILE"
-            command = rewrite(where, python(hint), ".parquet") if hint.startswith("import") else ""
-            hint = f"write it as Parquet: {command}" if command else hint.replace("FILE", file)
-            raise LibraryError(f"this is {kind}", where=where, hint=f"prealloc reads {_READ}; {hint}")
+            hint = f"prealloc reads {_READ}; {hint.replace('FILE', file)}"
+            raise LibraryError(f"this is {kind}", where=where, hint=hint)
     if inner := packing(head[:4]):
         raise LibraryError("it is packed twice", where=where, hint=f"unpack it once: {rewrite(where, f'{inner} -dc')}")
     problem = encoding_problem(head[:4])
@@ -146,3 +135,9 @@ def way_out(problem: str, where: str) -> str:
 def no_tasks(where: str) -> LibraryError:
     """The error of a library with nothing in it."""
     return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
+
+
+def no_document(tasks_field: str, where: str) -> LibraryError:
+    """The error where somebody names a place in what has none."""
+    problem = f"‹tasks_field› {tasks_field}: the library is not an object with lists"
+    return LibraryError(problem, where=where, hint="omit ‹tasks_field›")

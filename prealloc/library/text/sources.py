@@ -1,4 +1,4 @@
-"""Where the text of a library comes from: a file, standard input, a table, a folder of tasks, or Python itself.
+"""Where the text of a library comes from: a file, standard input, a table, many files, or Python itself.
 
 All of them give JSON, piece by piece: other formats become JSON lines on the way.
 """
@@ -6,26 +6,45 @@ All of them give JSON, piece by piece: other formats become JSON lines on the wa
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prealloc.library.disk import Progress, open_library_file, pieces_of
+from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
-
-Hashed = Callable[[bytes], object]
-"""Gets all bytes of a source, as they are where it comes from."""
 
 LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
 DOCUMENT = "value.of.json"
 """The same of a JSON document."""
 _TABLES = {".csv": ",", ".tsv": "\t"}
-OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
+MARKUP = (".yaml", ".yml", ".toml")
+_ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
+# A file, and a stream as `datasets` saves it.
+
+OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml|arrow|feather)({PACKED_NAME})?\Z", re.IGNORECASE)
 """Finds the ending of a name of what is not JSON, and is read as if it were."""
+
+
+class Proof:
+    """The size and the sha256 of a source: gets all its bytes, as they are where it comes from."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+        self.hexdigest = self._sha256.hexdigest
+
+    def __call__(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self._sha256.update(piece)
+
+    def begin(self, name: str, size: int) -> None:
+        """A file of this name and size comes next: which bytes are whose is proved too."""
+        self._sha256.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
 
 
 class Source(NamedTuple):
@@ -37,12 +56,14 @@ class Source(NamedTuple):
     """The same for messages."""
     name: str
     """The name of a file with such a text: it may tell lines from a document."""
-    read: Callable[[Hashed, Progress | None], Generator[bytes]]
+    read: Callable[[Proof, Progress | None], Generator[bytes]]
     """Gives the text. Raises LibraryError."""
     once: bool = False
     """Whether it is gone when it has been read."""
     took: str | None = None
     """Which files of a folder it is, as a sentence; None where there was nothing to choose."""
+    tasks_field: str | None = None
+    """Where in a document the tasks are, if somebody said it."""
 
     @property
     def is_made(self) -> bool:
@@ -52,7 +73,7 @@ class Source(NamedTuple):
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
         lines = 0
-        with contextlib.closing(self.read(lambda piece: None, None)) as pieces:
+        with contextlib.closing(self.read(Proof(), None)) as pieces:
             for piece in pieces:
                 lines += piece.count(b"\n", 0, byte)
                 byte -= len(piece)
@@ -61,21 +82,29 @@ class Source(NamedTuple):
         return lines
 
 
-def file_source(path: Path, descriptor: int | None = None) -> Source:
-    """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
+def file_source(path: Path, descriptor: int | None = None, *, needed: frozenset[str] = frozenset()) -> Source:
+    """A file: JSON or a table, plain or packed, or Arrow; with a descriptor the file that it is of.
+
+    Of Arrow only the values of fields that are `needed` have to be JSON, see `in_python`.
+    """
+    is_arrow = head_of(path).startswith(_ARROW)
     other = OTHER.search(path.name)
     ending = "" if other is None else f".{other[1].lower()}"
 
-    def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
-        pieces = pieces_of(file, str(path), hashed, progress)
+        pieces = pieces_of(file, str(path), proof, progress)
         try:
-            text = _unpacked(pieces, str(path))
-            if ending in _TABLES:
+            text = iter(pieces) if is_arrow else _unpacked(pieces, str(path))
+            if is_arrow:
+                from prealloc.library.text.in_python import lines_of_arrow
+
+                text = lines_of_arrow(path, text, needed)
+            elif ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
                 text = lines_of_table(text, _TABLES[ending], str(path))
-            elif ending:
+            elif ending in MARKUP:
                 from prealloc.library.text.markup import json_of
 
                 text = iter([json_of(text, ending, str(path))])
@@ -84,7 +113,8 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    return Source(path, str(path), LINES if ending in _TABLES else DOCUMENT if ending else path.name, read)
+    is_rows = is_arrow or ending in _TABLES
+    return Source(path, str(path), LINES if is_rows else DOCUMENT if ending in MARKUP else path.name, read)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -97,10 +127,10 @@ def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     yield from text
 
 
-def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+def _read_stdin(proof: Proof, progress: Progress | None) -> Generator[bytes]:
     with contextlib.suppress(OSError):  # closed: reading it tells
         os.set_blocking(0, True)  # whoever shares it may have set it otherwise
-    yield from _unpacked(pieces_of(0, "standard input", hashed, progress), "standard input")
+    yield from _unpacked(pieces_of(0, "standard input", proof, progress), "standard input")
 
 
 STDIN = Source("-", "standard input", "-", _read_stdin, once=True)
