@@ -79,15 +79,15 @@ def plan(
     `options` are the fields of PlanSpec: shards=25, num_instances=20, stratify=True, types=["api"], ... With `out` the
     plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
-    its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
-    pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
-    the object a; without them common names are tried. `tasks_field` names the list in a document that the tasks are in.
-    `id_from` makes ids for tasks without one: "content", a digest of each, or "position", its place. Only the tasks in
-    `ids` are planned, and those in `exclude_ids` are not: ids, or the path of a file with one a line or a JSON list.
-    With `stream`, or if it is large, a JSON library is read in one pass that holds no more of it than can be chosen.
-    `notes` gets sentences that a user should see, `progress` the bytes read and to read. `keep` names further fields of
-    the tasks to ship, `all` every one; where tasks go out with nothing but an id and a type, `bare` gets what they
-    lack, or `notes` as a sentence.
+    its values. `library` may also be a pattern of files (`parts/*.jsonl`); `-`, standard input; or tasks in Python: an
+    iterable of dicts, a `datasets.Dataset`, a pandas or polars frame. `id_field`, `type_field` and `workflow_field`
+    name the fields where they are, `a.b` is b in the object a; without them common names are tried. `tasks_field` names
+    the list in a document that the tasks are in. `id_from` makes ids for tasks without one: "content", a digest of
+    each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
+    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one pass
+    that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
+    read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with nothing
+    but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
@@ -254,6 +254,8 @@ def _bare_tasks(chosen: _Chosen) -> BareTasks | None:
     fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
     there = [field.name for field in fields]
     named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
+    if named:  # ours were written beside those of the library
+        named |= {*ID_SPELLINGS, *TYPE_SPELLINGS}
     named |= {next((name for name in ours if name in there), None) for ours in (ID_SPELLINGS, TYPE_SPELLINGS)}
     return BareTasks(
         tasks=count,

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.words import cut
 
 UsageError: Any = typer.BadParameter.__base__
 """Of a command line that cannot be read; typer does not export it."""
@@ -110,6 +111,12 @@ class Command(TyperCommand):
         except UsageError as error:
             if unknown := getattr(error, "option_name", None):
                 raise OptionsError([_misused(unknown, getattr(error, "possibilities", None), ctx)]) from None
+            extra = str(error).partition("unexpected extra ")[2].partition(" (")[2].removesuffix(")")
+            if extra and any(param.metavar == "LIBRARY" for param in self.get_params(ctx)):
+                hint = "put a pattern in quotes: 'data/*.jsonl' is one library of many files"
+                raise OptionsError(
+                    [Mistake("LIBRARY", f"only one is taken, and there is more: {cut(extra)}", hint)]
+                ) from None
             if not isinstance(error, typer.BadParameter) or type(error) is typer.BadParameter:
                 raise  # a wrong value: only a subclass is of a missing one
         ctx.resilient_parsing = True

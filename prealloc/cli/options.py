@@ -51,7 +51,11 @@ ConfigOption = Annotated[
 ]
 
 LibraryArgument = Annotated[
-    Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
+    Path,
+    typer.Argument(
+        help="The task library: a file, a folder, a pattern of files in quotes, or a path with {difficulty}.",
+        metavar="LIBRARY",
+    ),
 ]
 DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")

@@ -48,7 +48,10 @@ def plan(
     library: Annotated[
         Path | None,
         typer.Argument(
-            help="The task library: a file, a folder, a path with {difficulty}, or - for standard input.",
+            help=(
+                "The task library: a file, a folder, a pattern of files in quotes, a path with {difficulty}, or - for"
+                " standard input."
+            ),
             metavar="LIBRARY",
         ),
     ] = None,
@@ -88,6 +91,7 @@ def plan(
       prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 \\
         --quota basic_task=3 --out plan/
       prealloc plan tasks.jsonl.zst --all --shards 64 --set model=o3 --out plan/
+      prealloc plan 'parts/*.jsonl' --shards 25 -n 20 --out plan/
       zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
       prealloc plan tasks.json --config config/reference.toml --out plan/
       prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml \\

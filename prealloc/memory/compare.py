@@ -41,7 +41,7 @@ def compare(ways: Sequence[Way], task: Task, *, available: Callable[[], int], te
 
     `available` says how many bytes of memory are free.
     """
-    form = form_of(task.job.library)
+    form = form_of(task.job.library, task.job.named.get("tasks_field"))
     task = task._replace(job=task.job._replace(form=form.name))
     found = []
     copy: int | str | None = None

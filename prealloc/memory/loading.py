@@ -17,6 +17,8 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"SQLite format 3\0": "SQLite",
     b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"\xff\xff\xff\xff": "Arrow",
     b"prealloc-pool": "a task pool",
 }
 
@@ -28,10 +30,12 @@ class Form(NamedTuple):
     why: str = ""
 
 
-def form_of(path: str) -> Form:
+def form_of(path: str, tasks_field: str | None = None) -> Form:
     """Told by name, and by content where the name leaves it open."""
-    if os.path.isdir(path):
-        return Form(None, "json.load cannot read a folder")
+    if tasks_field is not None:
+        return Form(None, "json.load reads whole documents")
+    if not os.path.isfile(path):
+        return Form(None, "json.load reads one file")
     with open(path, "rb") as file:
         head = file.read(16)
     for magic, name in _OTHERS.items():

@@ -24,6 +24,7 @@ from prealloc.library.naming import Names, needed
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
+from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.markup import json_of
 from prealloc.library.text.refuse import no_document, not_utf8
 from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
@@ -142,12 +143,14 @@ def _told(progress: Progress, before: int, total: int, done: int, size: int) -> 
 
 def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
     """The tasks of a batch as lines, each with these fields if it has none of their names."""
+    if not more and batch.fmt is OBJECTS:
+        yield bytes(batch.text) + b"\n"
+        return
     added = {name: Raw(msgspec.json.encode(text)) for name, text in more.items()}
     if added:
         batch.refuse_twice()
     for text in batch.layout.texts:
-        line = msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text).replace(b"\n", b" ")
-        yield line + b"\n"
+        yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
 
 
 def _each(folder: Path, files: Sequence[Path], asked: Fields | None = None) -> _Read:
