@@ -16,7 +16,8 @@
     estimates    how long a plan will take
     experiments  what is read of an experiment; joining: a run that joins one
     located      units with the run they are of
-    keywords     what run() and resume() take
+    keywords     what run() and resume() take; chosen: worker, engine and options of a run, tried
+    given_plan   the plan of a run, and what its units are known by
     memory_run   a process that memory measures
 
 Plans, runs and the doctor do not load each other: planning needs no engines, running needs no libraries.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.api.runs import WorkerName, worker_name_of
+from prealloc.api.chosen import WorkerName, worker_name_of
 from prealloc.engines.base import RunSetup
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
 from prealloc.engines.handover import Units

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import inspect
-import os
 import platform
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.chosen import Chosen, WorkerName, check_in_engine, checked, refuse_another_kind
 from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import go_on, is_experiment
+from prealloc.api.given_plan import GivenPlan, Wanted
 from prealloc.api.joining import Joining, claims_of
 from prealloc.api.keywords import (
     RunKeywords,
@@ -33,39 +31,30 @@ from prealloc.api.keywords import (
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
-from prealloc.engines.base import Engine, Patience, WorkerCheck
-from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
+from prealloc.engines.base import Engine
+from prealloc.engines.registry import engine_options_of, make_engine
 from prealloc.engines.session import run_session, units_left
-from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError, gathered, refuse
+from prealloc.errors import Mistake, OptionsError, RunFolderError, gathered, refuse
 from prealloc.files.lock import RunLock
-from prealloc.files.paths import PlanPaths, current_folder
-from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
-from prealloc.model.options import read_options
-from prealloc.model.part import Part
-from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
-from prealloc.model.prices import Price, read_prices
+from prealloc.model.events import Observe, RunEnded, observer_of
+from prealloc.model.plan import Plan, PlanFile, Unit
+from prealloc.model.policy import RunPolicy
+from prealloc.model.prices import read_prices
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
 from prealloc.store.fold import fold, used_by
-from prealloc.store.identity import Facts, Identity, Rule, identities
-from prealloc.store.manifests import Outline, read_outline
-from prealloc.store.plan_folder import check_slices
-from prealloc.store.reuse import TakenOver, finished, take_over
-from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
-from prealloc.store.slices import Names, Slice
+from prealloc.store.identity import Rule
+from prealloc.store.manifests import Outline
+from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.store.spools import unheard
 from prealloc.worker.function import check_name
-from prealloc.worker.guard import library_files
 
 if TYPE_CHECKING:
-    from prealloc.model.task import LightweightTask
+    pass
 
-SLOW_IMPORT_S = 5.0
 STOPPED = 128
 """Exit codes over this one are of runs that the signal of this difference has stopped."""
 
-WorkerName = str | Callable[..., Any]
 Reuse = str | Path | Sequence[str | Path] | None
 """The runs that `run` takes outcomes over from."""
 
@@ -115,11 +104,11 @@ def run(
     with _closed(engine):
         mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
         priced = read_prices(prices or {}, mistakes)
-        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)._replace(prices=priced)
+        chosen = checked(worker, engine, cleanup, worker_name, options, mistakes, plan)._replace(prices=priced)
         target = Path(out or experiment or "")
         if experiment is None:
             refuse_taken(target)
-        source = _Source(plan)
+        source = GivenPlan(plan)
         outline = source.outline
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         if found := cost_mistakes(policy, priced, outline.manifests.values()):
@@ -127,7 +116,7 @@ def run(
         refuse_where(policy.where, outline.file.spec.factor_values)
         asked = asked_of(chosen.part, source.planned())
         # All that may refuse comes before the folder is made.
-        wanted = _Wanted(source, chosen.known_as, Rule.of(policy))
+        wanted = Wanted(source, chosen.known_as, Rule.of(policy))
         taken = wanted.take_over(_several(reuse)) if reuse is not None else None
         joined = Joining(target, outline.file, wanted.identities, wanted.rule) if experiment is not None else None
         reused = list(taken.lines()) if taken is not None else []
@@ -142,7 +131,7 @@ def run(
             done = [Unit(line.shard, line.task, line.repeat) for line in reused]
             lanes = _lanes_to_run(outline, [*done, *(joined.done if joined is not None else ())], asked)
             told = (lanes, policy.start_s, observer)
-            notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
+            notes = list(check_in_engine(started, chosen.worker, chosen.import_path, outline.file, *told))
             notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
             file = msgspec.structs.replace(_run_file(chosen, started.name, outline.file, policy), on_end=on_end or None)
             if joined is not None:
@@ -177,7 +166,7 @@ def check_run(
 ) -> None:
     """What run() says of these before it looks at a plan. Raises OptionsError with every mistake."""
     mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
-    _checked(worker, engine, cleanup, worker_name, options, mistakes, None)
+    checked(worker, engine, cleanup, worker_name, options, mistakes, None)
 
 
 def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iterator[Mistake]:
@@ -215,7 +204,7 @@ def resume(
         opened = OpenRun(Path(run))
         file = opened.file
         chosen = file.engine if engine is None else engine
-        gathered(found, lambda: _refuse_another_kind(file, chosen))
+        gathered(found, lambda: refuse_another_kind(file, chosen))
         engine_options = gathered(found, lambda: engine_options_of(chosen, hosts, file.engine_options))
         if file.cleanup is not None:
             check_name(file.cleanup)
@@ -246,7 +235,7 @@ def resume(
             refuse(found)
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
-            notes = _check(started, file.worker, file.import_path, opened.plan, *told)
+            notes = check_in_engine(started, file.worker, file.import_path, opened.plan, *told)
             heard = unheard(opened.paths, before)
             opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
             code = other_code(file.made_with, opened.made_with)
@@ -265,76 +254,12 @@ def resume(
     return ended
 
 
-def _refuse_another_kind(file: RunFile, engine: str | Engine) -> None:
-    """Raises OptionsError if what the run's worker is, is nothing that this engine can run."""
-    check_engine(engine)
-    name = engine if isinstance(engine, str) else engine.name
-    if (name == COMMAND) != (file.engine == COMMAND):
-        hint = f"this run goes on with {file.engine}"
-        raise OptionsError([Mistake("‹engine›", "a command is both worker and engine", hint)])
-
-
 def _closed(engine: str | Engine | None) -> AbstractContextManager[Any]:
     """Closes an engine that was given, whatever happens. One that has a name alone is not there yet."""
     return nullcontext() if engine is None or isinstance(engine, str) else closing(engine)
 
 
-class _Chosen(NamedTuple):
-    """What runs the tasks, by name, and the options that were given."""
-
-    worker: str
-    cleanup: str | None
-    import_path: tuple[str, ...]
-    options: dict[str, Any]
-    part: Part
-    engine: str
-    engine_options: EngineOptions | None
-    worker_name: str | None = None
-    prices: Mapping[str, Price] | None = None
-
-    @property
-    def known_as(self) -> str:
-        """What the worker is known by across runs."""
-        return known_name(self.engine, self.worker, self.worker_name)
-
-
-def _checked(
-    worker: WorkerName,
-    engine: str | Engine,
-    cleanup: WorkerName | None,
-    worker_name: str | None,
-    options: RunKeywords,
-    mistakes: Sequence[Mistake],
-    plan: Plan | str | Path | None,
-) -> _Chosen:
-    """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
-    found = list(mistakes)
-    if worker == "":
-        found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
-    if worker_name is not None:
-        read_options(WorkerOptions, {"worker_name": worker_name}, found)
-    part, own, hosts = read_run_keywords(options, found)
-    gathered(found, lambda: check_engine(engine))
-    engine_options = gathered(found, lambda: engine_options_of(engine, hosts))
-    engine_name = engine if isinstance(engine, str) else engine.name
-    if cleanup is not None and engine_name == COMMAND:
-        found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
-    if found:
-        if isinstance(plan, str | Path) and not os.path.exists(plan):
-            found.append(Mistake("PLAN", f"{plan} does not exist", "name a folder that `prealloc plan --out` wrote"))
-        elif part != Part() and plan:
-            with suppress(InputError):  # what is wrong with the plan is told when the options are right
-                planned = _Source(plan).planned()
-                gathered(found, lambda: asked_of(part, planned))
-        if worker != "":
-            gathered(found, lambda: _try_worker(worker, engine, engine_name))
-        raise OptionsError(found)
-    name, import_path = worker_name_of(worker, engine_name)
-    cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own, part, engine_name, engine_options, worker_name)
-
-
-def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
+def _run_file(chosen: Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
     return RunFile(
         plan=plan.id,
         plan_digests=plan_digests(plan),
@@ -364,80 +289,6 @@ def longest_s(run: str | Path) -> float | None:
         return session.longest_s(opened, engine) if engine.facts.can_kill else None
 
 
-def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
-    """`module:function` and the folders to import it from: the current one, and the function's own root."""
-    here = current_folder()
-    if isinstance(worker, str):
-        if engine != COMMAND:  # there it is a command, which that engine looks at
-            check_name(worker)
-        return worker, here
-    module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
-    if module in (None, "__main__") or not name or "<" in name:
-        raise WorkerFunctionError(
-            "workers import it by name, so it cannot be a lambda, an object, local, or of __main__",
-            where=name or repr(worker),
-            hint="define a function or a class at the top of a module of its own, and pass it or 'module:name'",
-        )
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
-    except TypeError:  # what is built in has no file
-        file = ""
-    root = (str(Path(file).resolve().parents[module.count(".")]),) if file else ()
-    return f"{module}:{name}", tuple(dict.fromkeys((*here, *root)))
-
-
-def _check(
-    engine: Engine,
-    worker: str,
-    import_path: tuple[str, ...],
-    plan: PlanFile,
-    lanes: Collection[str],
-    start_s: float,
-    observer: Observer,
-) -> Sequence[str]:
-    """What the user should know of the worker; says so if the import takes a while.
-
-    Raises OptionsError if a key of these lanes is not there for it.
-    """
-    keys: dict[str, list[str]] = {}
-    for lane in plan.spec.lanes:
-        if lane.key_env is not None and lane.name in lanes:
-            keys.setdefault(lane.key_env, []).append(lane.name)
-    began = time.monotonic()
-    told = False
-
-    def wait() -> None:
-        nonlocal told
-        now_s = time.monotonic()
-        if not told and now_s - began > SLOW_IMPORT_S:
-            told = True
-            observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
-        observer.tick(now_s)
-
-    libraries = tuple(library.path for library in plan.libraries)
-    wanted = WorkerCheck(
-        worker,
-        import_path,
-        library_files(libraries),
-        tuple(keys),
-        Patience(start_s, wait, lambda: observer.tick(time.monotonic())),
-        libraries,
-        lambda text: observer.handle(Note(text=text)),
-    )
-    checked = engine.check(wanted)
-    refuse(
-        [
-            Mistake(
-                f"lane {', '.join(keys[name])} key_env",
-                f"the environment variable {name} is not set where workers run",
-                f"export {name}=... (any value if the worker needs no key)",
-            )
-            for name in checked.unset
-        ]
-    )
-    return checked.notes
-
-
 def _pass_on_signal(ended: RunEnded) -> None:
     """Gives the signal that has stopped a run to the handler that it had before the run.
 
@@ -464,85 +315,7 @@ def _lanes_to_run(outline: Outline, done: Iterable[Unit], asked: Asked) -> set[s
     }
 
 
-def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The cleanup function's name, and the folders that it and the worker are imported from."""
-    if cleanup is None:
-        return None, import_path
-    from prealloc.engines.spawn_launcher import check_elsewhere
-
-    name, its_own = worker_name_of(cleanup, "")
-    import_path = tuple(dict.fromkeys((*import_path, *its_own)))
-    # A mistake in it must show now, not at the first kill.
-    check_elsewhere(WorkerCheck(name, import_path), "(unit, notes)")
-    return name, import_path
-
-
-def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
-    """Raises OptionsError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    try:
-        function, import_path = worker_name_of(worker, name)
-        if not isinstance(engine, str) or engine in ENGINES:
-            with closing(make_engine(engine)) as started:
-                started.check(WorkerCheck(function, import_path))
-    except WorkerFunctionError as error:
-        raise OptionsError([Mistake(f"‹worker› {error.where}", error.problem, error.hint or "")]) from None
-
-
 def _several(reuse: str | Path | Sequence[str | Path]) -> list[Path]:
     """The runs that are named, each once."""
     given = [reuse] if isinstance(reuse, str | Path) else reuse
     return list(dict.fromkeys(map(Path, given)))
-
-
-class _Source:
-    """The plan that was given, in memory or as a folder, of which every byte is checked. Raises PlanError."""
-
-    def __init__(self, plan: Plan | str | Path) -> None:
-        self.plan = plan if isinstance(plan, Plan) else Path(plan)
-        self.names: dict[SliceRef, Names] = {}
-        """Of the tasks in a folder's slices."""
-        self._held: dict[str, Sequence[LightweightTask]] = {}
-        if isinstance(self.plan, Plan):
-            self.outline = Outline(self.plan.file, {shard.id: shard.manifest for shard in self.plan.shards})
-            self._held = {shard.id: shard.tasks for shard in self.plan.shards}
-        else:
-            self.outline = read_outline(self.plan)
-            self.names = check_slices(self.plan, self.outline)
-
-    def planned(self) -> Planned:
-        """What a part of its run is checked against."""
-        return Planned(self.outline.file, self.outline.manifests, self._names_of)
-
-    def _names_of(self, shard: str) -> Names:
-        if isinstance(self.plan, Path):
-            return self.names[self.outline.manifests[shard].slice]
-        return Names([task.id for task in self._held[shard]], [task.type for task in self._held[shard]])
-
-    def tasks(self, shard: str) -> Sequence[LightweightTask]:
-        """The tasks of a shard."""
-        if isinstance(self.plan, Path):
-            return Slice(PlanPaths(self.plan), self.outline.manifests[shard].slice).tasks()
-        return self._held[shard]
-
-
-class _Wanted:
-    """What the units of a plan are known by, worked out when it is asked for."""
-
-    def __init__(self, source: _Source, worker: str, rule: Rule) -> None:
-        self.rule = rule
-        self._source = source
-        self._worker = worker
-        self._facts = Facts()
-
-    @cached_property
-    def identities(self) -> dict[Unit, Identity]:
-        """In the plan's order."""
-        outline, tasks = self._source.outline, self._source.tasks
-        return identities(self._worker, outline.file.spec, outline.manifests, tasks, self.rule, self._facts)
-
-    def take_over(self, runs: Sequence[Path]) -> TakenOver:
-        """What of other runs this plan takes over. Raises InputError, JournalError."""
-        sources = [OpenRun(run) for run in runs]
-        ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
-        plans = (self._source.outline.file, *(source.plan for source in sources))
-        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factor_values})
