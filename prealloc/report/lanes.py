@@ -11,7 +11,8 @@ from prealloc.model.events import HostState, LaneHalted
 from prealloc.model.lane import Lane
 from prealloc.model.words import quoted
 from prealloc.report import human
-from prealloc.report.progress import LaneProgress, RunProgress
+from prealloc.report.progress import RunProgress
+from prealloc.report.shard_progress import LaneProgress
 from prealloc.report.visible import visible
 
 HALTED_SHOWN = 3

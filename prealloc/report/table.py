@@ -13,7 +13,8 @@ from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, hosts_line, lanes_line
 from prealloc.report.page import Page, whole, wrapped
-from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
+from prealloc.report.progress import RunProgress
+from prealloc.report.shard_progress import ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.visible import value, visible
 

@@ -17,8 +17,9 @@ from examples import examples
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report import human
-from prealloc.report.progress import NOTES, Pace, RunProgress, State
+from prealloc.report.progress import NOTES, RunProgress
 from prealloc.report.reporter import JsonLinesReporter, Stream, json_line
+from prealloc.report.shard_progress import Pace, State
 from prealloc.report.visible import value, visible
 
 

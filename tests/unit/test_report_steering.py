@@ -6,7 +6,8 @@ from run_events import run_started, shard_info
 
 from prealloc.model import events
 from prealloc.report.plain import progress_line, start_line, steered_line
-from prealloc.report.progress import RunProgress, State
+from prealloc.report.progress import RunProgress
+from prealloc.report.shard_progress import State
 from prealloc.report.table import render_table, stopping_line
 
 
