@@ -40,7 +40,6 @@ MOST_TEXT = 2**32 - 1
 
 MOST_HEAD = 16 << 20
 _DIGEST = 16
-_LARGE = 1 << 14
 _COLUMNS = {
     "hash": ("Q", 8),
     "start": ("Q", 8),
@@ -78,18 +77,6 @@ def digest(text: bytes | memoryview) -> bytes:
     return hashlib.blake2b(text, digest_size=_DIGEST).digest()
 
 
-def _digests(texts: Sequence[bytes | memoryview]) -> Iterable[bytes]:
-    """`digest` of each text. Large ones are shared with a second thread: hashing leaves the interpreter to others."""
-    half = len(texts) // 2
-    if not half or sum(map(len, texts)) < _LARGE * len(texts):
-        return map(digest, texts)
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, "prealloc-hash") as thread:
-        others = thread.submit(lambda: [*map(digest, texts[half:])])
-        return [*map(digest, texts[:half]), *others.result()]
-
-
 class ColumnsBuilder:
     """Gathers the columns: 52 bytes a task, its id, and nothing else."""
 
@@ -118,7 +105,7 @@ class ColumnsBuilder:
         self.start.extend(starts)
         self.length.extend(lengths)
         self.workflow.extend(workflows)
-        self.digest += b"".join(_digests(texts))
+        self.digest += b"".join(map(digest, texts))
 
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
