@@ -102,17 +102,17 @@ def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:
     """Writes the index beside the library, or into the cache folder where that cannot be. Raises LibraryError."""
     beside, cached = places
-    place = beside if os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME else cached
+    can_be_beside = os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME
+    place, other = (beside, cached) if can_be_beside else (cached, beside)
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
         if aside := moved_aside(place):
             problem, hint = "this is not an index, and would be replaced", f"move it out of the way: {aside}"
             raise LibraryError(problem, where=str(place), hint=hint)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)
-    for other in {beside, cached} - {place}:
-        if _is_index(other):
-            with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
-                os.unlink(other)
+    if _is_index(other):
+        with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
+            os.unlink(other)
     return place
 
 

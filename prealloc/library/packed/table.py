@@ -54,6 +54,7 @@ _COLUMNS = {
 
 _CHUNK = 1 << 16
 
+Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
 
 
@@ -117,7 +118,7 @@ class ColumnsBuilder:
         self.ids += b"".join(names)
 
     def id(self, position: int) -> str:
-        return _id(self.ids, self.name, position)
+        return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
 
     def finish(self, where: str) -> None:
         """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
@@ -131,7 +132,7 @@ class ColumnsBuilder:
         for first in range(0, len(order), _CHUNK):  # an object for every task at once would be 100 bytes each
             chunk = order[first : first + _CHUNK]
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
-            self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
+            self._add_names([_name(ids, ends, at) for at in chunk])
 
     def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
@@ -198,7 +199,7 @@ class Columns(Generic[T]):
 
     def id(self, position: int) -> str:
         try:
-            return _id(self._ids, self._name, position)
+            return str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")
         except UnicodeDecodeError:
             raise self._damaged(f"the id of task {position} is not text") from None
 
@@ -223,7 +224,7 @@ class Columns(Generic[T]):
         hashes, ids, ends = self.hash, self._ids, self._name
         at = bisect_left(hashes, wanted)
         while at < len(hashes) and hashes[at] == wanted:
-            if ids[ends[at - 1] if at else 0 : ends[at]] == raw:
+            if _name(ids, ends, at) == raw:
                 return at
             at += 1
         return None
@@ -260,9 +261,9 @@ def padding(size: int) -> bytes:
     return b"\0" * (-size % 8)
 
 
-def _id(ids: bytearray | memoryview, ends: Sequence[int], position: int) -> str:
-    start = ends[position - 1] if position else 0
-    return str(ids[start : ends[position]], "utf-8", "surrogatepass")
+def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:
+    """An id, as it lies among the others."""
+    return ids[ends[position - 1] if position else 0 : ends[position]]
 
 
 def _little(column: array[int] | bytearray) -> memoryview:
