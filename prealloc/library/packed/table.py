@@ -23,6 +23,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Generic, TypeVar
 
@@ -147,18 +148,16 @@ class ColumnsBuilder:
             said=said,
         )
         hashed = format.hashed(head, "sha256")
-        for column in columns.values():
-            hashed.update(column)
-            hashed.update(padding(column.nbytes))
+        pieces = [piece for column in columns.values() for piece in (column, padding(column.nbytes))]
+        for piece in pieces:
+            hashed.update(piece)
         head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
         line = format.encode(head) + b"\n"
         if len(line) > MOST_HEAD:
             hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
             raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
         yield line + padding(len(line))
-        for column in columns.values():
-            yield column
-            yield padding(column.nbytes)
+        yield from pieces
 
 
 class Columns(Generic[T]):
@@ -170,8 +169,7 @@ class Columns(Generic[T]):
     def __init__(
         self, text: bytes | mmap.mmap, format: StoredFormat, where: str, said: type[T], *, at: int = 0
     ) -> None:
-        self._where = where
-        self._format = format
+        self._damaged = partial(format.damaged, where=where)
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
         shape: type[Head[T]] = Head[said]  # type: ignore[valid-type]
         self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
@@ -184,14 +182,17 @@ class Columns(Generic[T]):
         self._refuse_misfits(len(text))
         self.views = contextlib.ExitStack()
         """Of the text: closed, they let go of it, and nothing can be read any more."""
-        whole = self.views.enter_context(memoryview(text))
-        whole = self.views.enter_context(whole[begin : self.end])
+        whole = memoryview(text)[begin : self.end]
         hashed = format.hashed(head, "sha256")
         hashed.update(whole)
         if hashed.hexdigest() != head.sha256:
             raise self._damaged("its content is not what was written")
+        columns: list[memoryview] = [
+            whole[at : at + size].cast(_COLUMNS[name][0])  # type: ignore[call-overload]
+            for name, (at, size) in head.columns.items()
+        ]
         self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number, self._ids = (
-            self._column(whole, name) for name in _COLUMNS
+            map(self.views.enter_context, columns)
         )
         # The digest proves that the file is unchanged, not who made it.
         if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
@@ -229,12 +230,6 @@ class Columns(Generic[T]):
             at += 1
         return None
 
-    def _column(self, whole: memoryview, name: str) -> memoryview:
-        at, size = self.head.columns[name]
-        view = self.views.enter_context(whole[at : at + size])
-        typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-        return self.views.enter_context(typed)
-
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
         tasks, columns = self.head.tasks, self.head.columns
@@ -245,9 +240,6 @@ class Columns(Generic[T]):
             raise self._damaged("its columns are not where they should be")
         if self.end > size:
             raise self._damaged("it is truncated")
-
-    def _damaged(self, why: str) -> LibraryError:
-        return self._format.damaged(why, self._where)
 
 
 def _places(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
