@@ -88,15 +88,15 @@ class _Columns(ColumnsBuilder):
         self.extend(ids, types, starts, texts, repeat(0, len(ids)))
 
 
-def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
-    """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
-    index = TaskIndex.open(library)
+def check_index(library: Path, *, progress: Progress | None = None) -> str:
+    """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
     hashed = hashlib.sha256()
-    for _ in file_source(library).read(hashed.update, progress):
-        pass
+    with TaskIndex.open(library) as index:
+        for _ in file_source(library).read(hashed.update, progress):
+            pass
     if hashed.hexdigest() != index.info.sha256:
         raise FORMAT.damaged("its content is not what was indexed", str(library))
-    return index
+    return index.info.sha256
 
 
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:

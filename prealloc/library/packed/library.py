@@ -52,8 +52,7 @@ class PackedLibrary(Library):
         return sorted(range(len(self)), key=self.columns.start.__getitem__)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
-        found = {id: self.columns.position(id) for id in ids}
-        return {id: place for id, place in found.items() if place is not None}
+        return {id: place for id in ids if (place := self.columns.position(id)) is not None}
 
     def position(self, id: str) -> int:
         """Where a task is. Raises KeyError."""

@@ -68,7 +68,7 @@ class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown
     two_ids: int
     columns: dict[str, tuple[int, int]]
     """Offset from the end of the padding, and bytes."""
-    sha256: str
+    sha256: str = ""
     """Of the rest of this head, and of all columns."""
     said: T
     """What the kind of file that this is has to say besides."""
@@ -138,21 +138,16 @@ class ColumnsBuilder:
     def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
+        pieces = [piece for column in columns.values() for piece in (column, padding(column.nbytes))]
         head = Head(
             tasks=len(self.hash),
             types=list(self.types),
             without_workflow=counts.without_workflow,
             two_ids=counts.two_ids,
             columns=_places({name: column.nbytes for name, column in columns.items()}),
-            sha256="",
             said=said,
         )
-        hashed = format.hashed(head, "sha256")
-        pieces = [piece for column in columns.values() for piece in (column, padding(column.nbytes))]
-        for piece in pieces:
-            hashed.update(piece)
-        head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
-        line = format.encode(head) + b"\n"
+        line = format.encode(format.sealed(head, "sha256", *pieces)) + b"\n"
         if len(line) > MOST_HEAD:
             hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
             raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
@@ -183,9 +178,7 @@ class Columns(Generic[T]):
         self.views = contextlib.ExitStack()
         """Of the text: closed, they let go of it, and nothing can be read any more."""
         whole = memoryview(text)[begin : self.end]
-        hashed = format.hashed(head, "sha256")
-        hashed.update(whole)
-        if hashed.hexdigest() != head.sha256:
+        if head != format.sealed(head, "sha256", whole):
             raise self._damaged("its content is not what was written")
         columns: list[memoryview] = [
             whole[at : at + size].cast(_COLUMNS[name][0])  # type: ignore[call-overload]

@@ -44,9 +44,12 @@ class StoredFormat(NamedTuple):
         """The JSON document of these fields: format and version stand first."""
         return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
 
-    def hashed(self, fields: msgspec.Struct, digest: str) -> hashlib._Hash:
-        """A sha256 that has taken in this document without its field `digest`, which is to hold it."""
-        return hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{digest: ""})))
+    def sealed(self, fields: T, seal: str, *more: bytes | memoryview) -> T:
+        """These fields, of which `seal` is the sha256 of their document without it and of what else there is."""
+        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{seal: ""})))
+        for piece in more:
+            whole.update(piece)
+        return msgspec.structs.replace(fields, **{seal: whole.hexdigest()})
 
     def decode(self, text: bytes, shape: type[T], where: str) -> T:
         """The fields of such a document. Raises LibraryError."""
