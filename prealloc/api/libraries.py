@@ -42,8 +42,7 @@ def check_index(library: str | Path, *, difficulty: str | None = None, progress:
     """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
     from prealloc.library.packed.indexing import check_index
 
-    with check_index(json_path(library, difficulty), progress=progress) as checked:
-        return checked.info.sha256
+    return check_index(json_path(library, difficulty), progress=progress)
 
 
 def convert(

@@ -79,15 +79,6 @@ def test_compression_is_told_by_content(tmp_path: Path, packer: str) -> None:
     assert read_library(path).ids == ["a", "b", "c", "d"]
 
 
-def test_packed_in_several_parts(tmp_path: Path) -> None:
-    """Law: a gzip file of many members and a zstd file of many frames are one text."""
-    text = json.dumps(TASKS).encode()
-    for packer in (".gz", ".zst"):
-        path = tmp_path / f"library.json{packer}"
-        path.write_bytes(b"".join(PACKERS[packer](text[i : i + 50]) for i in range(0, len(text), 50)))
-        assert read_library(path).ids == ["a", "b", "c", "d"]
-
-
 def test_fingerprint_is_of_the_file_on_disk(tmp_path: Path) -> None:
     """Law: bytes and sha256 are those of the file as it lies there, packed or not; the path is absolute."""
     for packer in PACKERS:

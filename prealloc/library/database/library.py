@@ -18,7 +18,7 @@ from prealloc.library.database.sqlar import pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
 from prealloc.library.storing.new_file import new_path
-from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, checked_names, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, StoredRow, checked_names, digest
 from prealloc.model.words import shown
 
 
@@ -75,16 +75,13 @@ class DatabaseLibrary(Library):
         where = str(path)
         with open(open_library_file(path), "rb") as raw:  # SQLite would wait for a FIFO
             size = os.fstat(raw.fileno()).st_size
-        fingerprint = Fingerprint()
         self._file = path
         # Kept, not read again with the texts: whatever is at the path then must be what was opened.
         self._digests = bytearray()
         with file.reading(path) as connection:
             meta = file.read_meta(connection, where)
-            pairs = _pairs(connection, fingerprint, self._digests, where)
-            hint = "give every task an id and a type when the library is made"
-            ids, types = checked_names(pairs, where=where, row="task", hint=hint)
-        fingerprint.prove(meta, len(ids), FORMAT, where)
+            rows = _rows(connection, self._digests, where)
+            ids, types = checked_names(rows, FORMAT, where=where, row="task", meta=meta)
         info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types))
         super().__init__(info, ids, types, meta, keep)
 
@@ -113,16 +110,12 @@ class DatabaseLibrary(Library):
         return joined(flow, rest)
 
 
-def _pairs(
-    connection: sqlite3.Connection, fingerprint: Fingerprint, digests: bytearray, where: str
-) -> Iterator[tuple[str, str]]:
-    """Id and type of each task; fingerprint and digests grow on the way."""
+def _rows(connection: sqlite3.Connection, digests: bytearray, where: str) -> Iterator[StoredRow]:
+    """Id, type and digest of each task; all digests are gathered on the way."""
     # Position by position: a damaged tree that leads to the same page again and again ends at its second visit.
     rows = connection.execute("SELECT position, id, type, digest FROM tasks ORDER BY position")
     for expected, (position, id, type, proof) in enumerate(rows):
         if position != expected or not isinstance(proof, bytes) or len(proof) != DIGEST_BYTES:
             raise FORMAT.damaged("its table tasks is damaged", f"{where}, task {expected}")
-        if isinstance(id, str) and isinstance(type, str):
-            fingerprint.add(id, type, proof)
         digests += proof
-        yield id, type
+        yield id, type, proof

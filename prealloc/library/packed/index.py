@@ -47,11 +47,9 @@ class TaskIndex(PackedLibrary):
     def __init__(
         self, library: Path, columns: Columns[Indexed], descriptor: int, *, keep: tuple[str, ...], cache_bytes: int
     ) -> None:
-        self._descriptor = descriptor  # at once: it is closed with this, whatever is wrong with the rest
-        indexed = columns.head.said
-        self._fields = indexed.fields
-        size, sha256, fields = indexed.bytes, indexed.sha256, indexed.fields or COMMON
-        super().__init__(columns, library, keep, size=size, sha256=sha256, fields=fields)
+        self._hold(descriptor)
+        said = columns.head.said
+        super().__init__(columns, library, keep, size=said.bytes, sha256=said.sha256, fields=said.fields or COMMON)
         self._cache = TaskCache(cache_bytes)
 
     @classmethod
@@ -88,18 +86,19 @@ class TaskIndex(PackedLibrary):
         return self._cache.info
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        fields = self.columns.head.said.fields
         for position in positions:
             self.refuse_unusable()
             start, length, _ = self.columns.place(position)
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):
                 raise _changed(self._place(position))
-            if self._fields is not None:
-                text = own_text(text, self.ids[position], self.types[position], self._fields.workflow_field)
+            if fields is not None:
+                text = own_text(text, self.ids[position], self.types[position], fields.workflow_field)
             yield text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(TaskIndex.open, keep=self.keep, cache_bytes=self.cache.most_bytes), (self.path,)
+        return partial(TaskIndex.open, keep=self._keep, cache_bytes=self.cache.most_bytes), (self.path,)
 
 
 def _changed(where: str) -> LibraryError:

@@ -92,31 +92,31 @@ class _Columns(ColumnsBuilder):
         self.extend(ids, types, starts, texts, repeat(0, len(ids)))
 
 
-def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
-    """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
-    index = TaskIndex.open(library)
+def check_index(library: Path, *, progress: Progress | None = None) -> str:
+    """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
     proof = Proof()
-    for _ in file_source(library).read(proof, progress):
-        pass
+    with TaskIndex.open(library) as index:
+        for _ in file_source(library).read(proof, progress):
+            pass
     if proof.hexdigest() != index.info.sha256:
         raise FORMAT.damaged("its content is not what was indexed", str(library))
-    return index
+    return index.info.sha256
 
 
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:
     """Writes the index beside the library, or into the cache folder where that cannot be. Raises LibraryError."""
     beside, cached = places
-    place = beside if os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME else cached
+    can_be_beside = os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME
+    place, other = (beside, cached) if can_be_beside else (cached, beside)
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
         if aside := moved_aside(place):
             problem, hint = "this is not an index, and would be replaced", f"move it out of the way: {aside}"
             raise LibraryError(problem, where=str(place), hint=hint)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)
-    for other in {beside, cached} - {place}:
-        if _is_index(other):
-            with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
-                os.unlink(other)
+    if _is_index(other):
+        with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
+            os.unlink(other)
     return place
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import weakref
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,17 +24,19 @@ from prealloc.model.task_hash import stable_hash
 class PackedLibrary(Library):
     """A library whose ids, types and spans are in a packed table. Close it, or use `with`; iterates over the ids."""
 
-    _descriptor: int = -1
-    """Of the file with the tasks' texts."""
-
     def __init__(
         self, columns: Columns[Any], path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields
     ) -> None:
-        self.columns, self.path, self.keep = columns, path, checked_keep(keep)
+        self.columns, self.path = columns, path
         types = Counter(map(columns.head.types.__getitem__, columns.type_number))
         info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)
         ids, names = (Lazy(columns.head.tasks, get) for get in (columns.id, columns.type))
-        super().__init__(info, ids, names, columns.counts, self.keep)
+        super().__init__(info, ids, names, columns.counts, checked_keep(keep))
+
+    def _hold(self, descriptor: int) -> None:
+        """Takes the file with the tasks' texts: it is closed with this. At once, whatever is wrong with the rest."""
+        self._descriptor = descriptor
+        self._let_go = weakref.finalize(self, os.close, descriptor)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -50,8 +52,7 @@ class PackedLibrary(Library):
         return sorted(range(len(self)), key=self.columns.start.__getitem__)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
-        found = {id: self.columns.position(id) for id in ids}
-        return {id: place for id, place in found.items() if place is not None}
+        return {id: place for id in ids if (place := self.columns.position(id)) is not None}
 
     def position(self, id: str) -> int:
         """Where a task is. Raises KeyError."""
@@ -77,18 +78,12 @@ class PackedLibrary(Library):
 
     def refuse_unusable(self) -> None:
         """Raises LibraryError after `close`, and where the file tells by itself that it is another."""
-        if self._descriptor < 0:
+        if not self._let_go.alive:
             raise LibraryError("it was closed", where=self.info.path, hint="open it again, or close it later")
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError):
-            PackedLibrary.close(self)  # the descriptor alone: what is mapped goes by itself
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self

@@ -54,7 +54,7 @@ class SharedTaskPool(PackedLibrary):
     def __init__(self, path: str | Path, *, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)
-        self._descriptor = open_library_file(file)
+        self._hold(open_library_file(file))
         self._identity = FileIdentity.of(self._descriptor)
         size = self._identity.bytes
         tail = size - _TAIL.size
@@ -94,7 +94,7 @@ class SharedTaskPool(PackedLibrary):
         super().close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(SharedTaskPool, keep=self.keep), (self.path,)
+        return partial(SharedTaskPool, keep=self._keep), (self.path,)
 
     def refuse_unusable(self) -> None:
         # Reading past the end of a file that was cut would be fatal.
@@ -104,7 +104,7 @@ class SharedTaskPool(PackedLibrary):
 
     def _read(self, position: int) -> LightweightTask:
         """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
-        if self.keep:
+        if self._keep:
             return self.task(position)
         start, length, workflow = self._proved(position)
         end = start + length - 1

@@ -23,6 +23,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +41,6 @@ MOST_TEXT = 2**32 - 1
 
 MOST_HEAD = 16 << 20
 _DIGEST = 16
-_LARGE = 1 << 14
 _COLUMNS = {
     "hash": ("Q", 8),
     "start": ("Q", 8),
@@ -55,6 +55,7 @@ _COLUMNS = {
 
 _CHUNK = 1 << 16
 
+Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
 
 
@@ -67,7 +68,7 @@ class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown
     two_ids: int
     columns: dict[str, tuple[int, int]]
     """Offset from the end of the padding, and bytes."""
-    sha256: str
+    sha256: str = ""
     """Of the rest of this head, and of all columns."""
     said: T
     """What the kind of file that this is has to say besides."""
@@ -76,18 +77,6 @@ class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown
 def digest(text: bytes | memoryview) -> bytes:
     """What proves a task's text."""
     return hashlib.blake2b(text, digest_size=_DIGEST).digest()
-
-
-def _digests(texts: Sequence[bytes | memoryview]) -> Iterable[bytes]:
-    """`digest` of each text. Large ones are shared with a second thread: hashing leaves the interpreter to others."""
-    half = len(texts) // 2
-    if not half or sum(map(len, texts)) < _LARGE * len(texts):
-        return map(digest, texts)
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, "prealloc-hash") as thread:
-        others = thread.submit(lambda: [*map(digest, texts[half:])])
-        return [*map(digest, texts[:half]), *others.result()]
 
 
 class ColumnsBuilder:
@@ -118,7 +107,7 @@ class ColumnsBuilder:
         self.start.extend(starts)
         self.length.extend(lengths)
         self.workflow.extend(workflows)
-        self.digest += b"".join(_digests(texts))
+        self.digest += b"".join(map(digest, texts))
 
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
@@ -130,7 +119,7 @@ class ColumnsBuilder:
         self.ids += b"".join(names)
 
     def id(self, position: int) -> str:
-        return _id(self.ids, self.name, position)
+        return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
 
     def finish(self, where: str) -> None:
         """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
@@ -144,33 +133,26 @@ class ColumnsBuilder:
         for first in range(0, len(order), _CHUNK):  # an object for every task at once would be 100 bytes each
             chunk = order[first : first + _CHUNK]
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
-            self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
+            self._add_names([_name(ids, ends, at) for at in chunk])
 
     def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
+        pieces = [piece for column in columns.values() for piece in (column, padding(column.nbytes))]
         head = Head(
             tasks=len(self.hash),
             types=list(self.types),
             without_workflow=counts.without_workflow,
             two_ids=counts.two_ids,
             columns=_places({name: column.nbytes for name, column in columns.items()}),
-            sha256="",
             said=said,
         )
-        hashed = format.hashed(head, "sha256")
-        for column in columns.values():
-            hashed.update(column)
-            hashed.update(padding(column.nbytes))
-        head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
-        line = format.encode(head) + b"\n"
+        line = format.encode(format.sealed(head, "sha256", *pieces)) + b"\n"
         if len(line) > MOST_HEAD:
             hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
             raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
         yield line + padding(len(line))
-        for column in columns.values():
-            yield column
-            yield padding(column.nbytes)
+        yield from pieces
 
 
 class Columns(Generic[T]):
@@ -182,8 +164,7 @@ class Columns(Generic[T]):
     def __init__(
         self, text: bytes | mmap.mmap, format: StoredFormat, where: str, said: type[T], *, at: int = 0
     ) -> None:
-        self._where = where
-        self._format = format
+        self._damaged = partial(format.damaged, where=where)
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
         shape: type[Head[T]] = Head[said]  # type: ignore[valid-type]
         self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
@@ -196,14 +177,15 @@ class Columns(Generic[T]):
         self._refuse_misfits(len(text))
         self.views = contextlib.ExitStack()
         """Of the text: closed, they let go of it, and nothing can be read any more."""
-        whole = self.views.enter_context(memoryview(text))
-        whole = self.views.enter_context(whole[begin : self.end])
-        hashed = format.hashed(head, "sha256")
-        hashed.update(whole)
-        if hashed.hexdigest() != head.sha256:
+        whole = memoryview(text)[begin : self.end]
+        if head != format.sealed(head, "sha256", whole):
             raise self._damaged("its content is not what was written")
+        columns: list[memoryview] = [
+            whole[at : at + size].cast(_COLUMNS[name][0])  # type: ignore[call-overload]
+            for name, (at, size) in head.columns.items()
+        ]
         self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number, self._ids = (
-            self._column(whole, name) for name in _COLUMNS
+            map(self.views.enter_context, columns)
         )
         # The digest proves that the file is unchanged, not who made it.
         if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
@@ -211,7 +193,7 @@ class Columns(Generic[T]):
 
     def id(self, position: int) -> str:
         try:
-            return _id(self._ids, self._name, position)
+            return str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")
         except UnicodeDecodeError:
             raise self._damaged(f"the id of task {position} is not text") from None
 
@@ -236,16 +218,10 @@ class Columns(Generic[T]):
         hashes, ids, ends = self.hash, self._ids, self._name
         at = bisect_left(hashes, wanted)
         while at < len(hashes) and hashes[at] == wanted:
-            if ids[ends[at - 1] if at else 0 : ends[at]] == raw:
+            if _name(ids, ends, at) == raw:
                 return at
             at += 1
         return None
-
-    def _column(self, whole: memoryview, name: str) -> memoryview:
-        at, size = self.head.columns[name]
-        view = self.views.enter_context(whole[at : at + size])
-        typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-        return self.views.enter_context(typed)
 
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
@@ -257,9 +233,6 @@ class Columns(Generic[T]):
             raise self._damaged("its columns are not where they should be")
         if self.end > size:
             raise self._damaged("it is truncated")
-
-    def _damaged(self, why: str) -> LibraryError:
-        return self._format.damaged(why, self._where)
 
 
 def _places(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -273,9 +246,9 @@ def padding(size: int) -> bytes:
     return b"\0" * (-size % 8)
 
 
-def _id(ids: bytearray | memoryview, ends: Sequence[int], position: int) -> str:
-    start = ends[position - 1] if position else 0
-    return str(ids[start : ends[position]], "utf-8", "surrogatepass")
+def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:
+    """An id, as it lies among the others."""
+    return ids[ends[position - 1] if position else 0 : ends[position]]
 
 
 def _little(column: array[int] | bytearray) -> memoryview:

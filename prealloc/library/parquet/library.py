@@ -106,9 +106,8 @@ class ParquetLibrary(Library):
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             file = _parquet(raw)
             self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
-            pairs = self._rows.pairs(_groups(file, self._rows, self._starts), where)
-            hint = "give every task a string for an id, and one for a type"
-            ids, types = checked_names(pairs, where=where, row="row", hint=hint)
+            names = self._rows.names(_groups(file, self._rows, self._starts), where)
+            ids, types = checked_names(names, FORMAT, where=where, row="row", meta=self._rows.meta)
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
         naming, size = self._rows.naming, self._identity.bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import Counts
-from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, StoredFormat, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Meta, StoredFormat, StoredRow, digest
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
@@ -46,7 +47,7 @@ class OurRows:
     naming = None
 
     def __init__(self, meta: Meta) -> None:
-        self.counts = meta
+        self.meta = self.counts = meta
 
     @staticmethod
     def schema() -> Any:
@@ -62,16 +63,9 @@ class OurRows:
             ]
         )
 
-    def pairs(self, batches: Iterator[Any], where: str) -> Iterator[tuple[Any, Any]]:
-        """Id and type of each row. Raises LibraryError at the end if they are not those that were written."""
-        fingerprint, tasks = Fingerprint(), 0
+    def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredRow]:
         for batch in batches:
-            for id, type, proof in zip(*(stored(batch.column(name)).to_pylist() for name in self.scanned), strict=True):
-                if None not in (id, type, proof):
-                    fingerprint.add(id, type, proof)
-                tasks += 1
-                yield id, type
-        fingerprint.prove(self.counts, tasks, FORMAT, where)
+            yield from zip(*(batch.column(name).to_pylist() for name in self.scanned), strict=True)
 
     def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
@@ -99,8 +93,9 @@ class ForeignRows:
             raise LibraryError(
                 f"two columns are called {ascii(found[0])[:80]}", where=where, hint="rename or drop one of them"
             )
+        self.meta = None
         self.naming: Naming | None = None
-        """How the tasks are named: known when `pairs` have been read."""
+        """How the tasks are named: known when `names` have been read."""
         self.counts = Counts(0, 0, 0)
         self._asked = Names(asked, schema.empty_table().flatten().column_names, where)
         self._workflow = asked.workflow_field or "workflow"
@@ -126,8 +121,8 @@ class ForeignRows:
             hint = f"cast to strings or numbers, or leave out: {python(code)}"
             raise LibraryError(f"{told}, which JSON cannot express", where=where, hint=hint)
 
-    def pairs(self, batches: Iterator[Any], where: str) -> Iterable[tuple[str, str]]:
-        """Id and type of each row, by the best of the columns that may be their names. Raises LibraryError."""
+    def names(self, batches: Iterator[Any], where: str) -> Iterable[StoredRow]:
+        """Whose the rows are, by the best of the columns that may be their names. Raises LibraryError."""
         names: dict[Column, list[str]] = {}
         for batch in batches:
             tasks = self._tasks(batch)
@@ -145,7 +140,7 @@ class ForeignRows:
         if self._asked.best()[0] is None:
             self.refuse_unfit(where, self._asked.heads())
         self.naming = self._asked.chosen(has_workflow=self._has_workflow)
-        return zip(names[self.naming.ids], names[self.naming.types], strict=True)
+        return zip(names[self.naming.ids], names[self.naming.types], repeat(None))
 
     def _tasks(self, batch: Any) -> list[dict[str, Raw]]:
         """The fields that may be the names of tasks, in each row."""

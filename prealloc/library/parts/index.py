@@ -54,8 +54,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def to_json(self) -> bytes:
         """The document, with its check."""
-        checked = msgspec.structs.replace(self, check=FORMAT.hashed(self, "check").hexdigest())
-        return msgspec.json.format(FORMAT.encode(checked), indent=1) + b"\n"
+        return msgspec.json.format(FORMAT.encode(FORMAT.sealed(self, "check")), indent=1) + b"\n"
 
 
 def part_name(number: int) -> str:
@@ -96,7 +95,7 @@ def read_index(folder: Path) -> tuple[Index, bytes]:
 
 def _problem(index: Index) -> str | None:
     """What is wrong with an index, if anything is. A check that is right was made by a prealloc, or by somebody."""
-    if index.check != FORMAT.hashed(index, "check").hexdigest():
+    if index != FORMAT.sealed(index, "check"):
         return "it is not what was written: its checksum is wrong"
     if not index.tasks:
         return "the library has no tasks"

@@ -35,7 +35,7 @@ from prealloc.library.parts.index import (
 )
 from prealloc.library.rows import Counts
 from prealloc.library.storing.boxes import in_asked_order
-from prealloc.library.storing.stored import checked_names
+from prealloc.library.storing.stored import StoredRow, checked_names
 from prealloc.library.unpack import is_dense
 
 PART_BYTES = 8 << 20
@@ -123,7 +123,7 @@ class PartsLibrary(Library):
         index, raw = read_index(folder)
         where = str(folder / NAMES)
         lines = _lines(folder, index.names, index.tasks)
-        ids, types = checked_names(_pairs(lines, where), where=where, row="line", hint=FORMAT.again)
+        ids, types = checked_names(_rows(lines, where), FORMAT, where=where, row="line")
         self._folder = folder
         self._parts = index.parts
         self._starts = list(accumulate((part.tasks for part in index.parts), initial=0))[:-1]
@@ -171,9 +171,10 @@ def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     return lines
 
 
-def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
+def _rows(lines: list[bytes], where: str) -> Iterator[StoredRow]:
     for place, line in enumerate(lines):
         try:
-            yield _name.decode(line)
+            id, type = _name.decode(line)
+            yield id, type, None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise FORMAT.damaged('it is not ["id","type"]', f"{where}, line {place} (counted from 0)") from None

@@ -29,6 +29,9 @@ _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+StoredRow = tuple[Any, Any, bytes | None]
+"""What should be the id and the type of a task, and its digest; None where nothing proves it."""
+
 
 class StoredFormat(NamedTuple):
     """A stored format: its name and version, and where to get another file if one of them is damaged."""
@@ -41,9 +44,12 @@ class StoredFormat(NamedTuple):
         """The JSON document of these fields: format and version stand first."""
         return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
 
-    def hashed(self, fields: msgspec.Struct, digest: str) -> hashlib._Hash:
-        """A sha256 that has taken in this document without its field `digest`, which is to hold it."""
-        return hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{digest: ""})))
+    def sealed(self, fields: T, seal: str, *more: bytes | memoryview) -> T:
+        """These fields, of which `seal` is the sha256 of their document without it and of what else there is."""
+        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{seal: ""})))
+        for piece in more:
+            whole.update(piece)
+        return msgspec.structs.replace(fields, **{seal: whole.hexdigest()})
 
     def decode(self, text: bytes, shape: type[T], where: str) -> T:
         """The fields of such a document. Raises LibraryError."""
@@ -79,25 +85,36 @@ class StoredFormat(NamedTuple):
         return LibraryError(problem, where=where, hint=self.again)
 
 
-def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hint: str) -> tuple[list[str], list[str]]:
-    """Ids and types, in their order. `row` is the word for what holds a pair (`row`, `line`), for messages.
+def checked_names(
+    rows: Iterable[StoredRow], format: StoredFormat, *, where: str, row: str, meta: Meta | None = None
+) -> tuple[list[str], list[str]]:
+    """Ids and types, in their order. `row` is the word for what holds them (`row`, `line`), for messages.
 
-    Raises LibraryError for an id or type that is not a string, empty or has a NUL, for an id that is there twice, and
-    if there are no tasks. Rows count from 0.
+    Raises LibraryError for an id or type that is not a string, empty or has a NUL, for an id that is there twice, if
+    there are no tasks, and unless they are those that `meta` was written of. Rows count from 0.
     """
     ids: list[str] = []
     types: list[str] = []
-    for id, type in pairs:
+    fingerprint = Fingerprint()
+    for id, type, proof in rows:
         if not (is_name(id) and is_name(type)):
             word, value = ("type", type) if is_name(id) else ("id", id)
             problem = f"the task has no {word}" if value is None else f"{shown(value)} cannot be the {word} of a task"
-            raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", hint=hint)
+            raise format.damaged(problem, f"{where}, {row} {len(ids)} (counted from 0)")
         ids.append(id)
         types.append(sys.intern(type))  # one object per type, not one per task
+        if proof is not None:
+            fingerprint.add(id, type, proof)
     if not ids:
         raise no_tasks(where)
     if len(set(ids)) < len(ids):
         refuse_duplicates_among(array("Q", stable_hashes(ids)), ids.__getitem__, where)
+    if meta is not None:
+        tasks = len(ids)
+        possible = meta.tasks == tasks and 0 <= meta.without_workflow <= tasks and 0 <= meta.two_ids <= tasks
+        fingerprint.counts = meta
+        if not possible or fingerprint.meta() != meta:
+            raise format.damaged("its tasks are not those that were written", where)
     return ids, types
 
 
@@ -146,13 +163,6 @@ class Fingerprint:
         for number in numbers:
             sealed.update(number.to_bytes(8, "big"))
         return Meta(*numbers, sha256=sealed.hexdigest())
-
-    def prove(self, meta: Meta, tasks: int, format: StoredFormat, where: str) -> None:
-        """Raises LibraryError unless these tasks, so many, are those that `meta` was written of."""
-        possible = meta.tasks == tasks and 0 <= meta.without_workflow <= tasks and 0 <= meta.two_ids <= tasks
-        self.counts = meta
-        if not possible or self.meta() != meta:
-            raise format.damaged("its tasks are not those that were written", where)
 
 
 def _text(text: str) -> bytes:
