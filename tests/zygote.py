@@ -296,6 +296,7 @@ def serve(control: socket.socket) -> None:
             if not packet:
                 return None
             asked = json.loads(packet)
+            assert threading.active_count() == 1, "another thread's locks would be held for ever in a fork"
             if "load" in asked:
                 for name in asked["load"]:
                     importlib.import_module(name)

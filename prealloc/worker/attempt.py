@@ -10,8 +10,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -30,6 +30,9 @@ from prealloc.worker.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     import asyncio
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 JUST_BEFORE_S = 0.05
 """A request's own timeout may end so much before the attempt's: clients round, and count from a bit earlier."""
@@ -107,14 +110,12 @@ def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Endi
     try:
         ending = _returned(running.call.run(_call, function, running), most_bytes)
     except BaseException as error:
-        leave_if_forked(running.pid, error)
         ending = raised(error, running.context)
-    leave_if_forked(running.pid)
     return judged(running, ending)
 
 
 def _call(function: WorkerFunction, running: Running) -> Any:
-    value = running.variables.run(function.call, running.task, running.context)
+    value = running.variables.run(_called_here, running.pid, function.call, running.task, running.context)
     return _awaited(running, running.call.run_async(_Here(value, running.pid))) if inspect.isawaitable(value) else value
 
 
@@ -139,13 +140,25 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
     try:
-        call = _Here(function.call(running.task, running.context), running.pid)
-        ending = _returned(await running.call.run_async(call), most_bytes)
+        value = _called_here(running.pid, function.call, running.task, running.context)
+        return _returned(await running.call.run_async(_Here(value, running.pid)), most_bytes)
     except BaseException as error:
-        leave_if_forked(running.pid, error)
-        ending = raised(error, running.context)
-    leave_if_forked(running.pid)
-    return ending
+        return raised(error, running.context)
+
+
+def _called_here(pid: int, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """What the user's function gives to the process `pid`. One that it forks is ended as soon as it comes back.
+
+    Nothing of ours may run there: another thread may have held any lock in the moment of the fork, that of an import
+    too, and in the child nobody releases it.
+    """
+    try:
+        value = function(*arguments, **keywords)
+    except BaseException as error:
+        leave_if_forked(pid, error)
+        raise
+    leave_if_forked(pid)
+    return value
 
 
 class _Here:
@@ -162,16 +175,21 @@ class _Here:
         error: BaseException | None = None
         while True:
             leave_if_forked(self._pid)
+            ended, given = _called_here(self._pid, self._step, error)
+            if ended:
+                return given
             try:
-                waits_for = next(self._steps) if error is None else self._steps.throw(error)
-            except StopIteration as end:
-                return end.value
-            leave_if_forked(self._pid)
-            try:
-                yield waits_for
+                yield given
                 error = None
             except BaseException as thrown:
                 error = thrown
+
+    def _step(self, error: BaseException | None) -> tuple[bool, Any]:
+        """Whether that was its last one; what it gives or waits for."""
+        try:
+            return False, next(self._steps) if error is None else self._steps.throw(error)
+        except StopIteration as end:
+            return True, end.value
 
 
 def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -211,13 +229,12 @@ def clean_up(running: Running) -> bool:
     while running.context.exits:
         callback = running.context.exits.pop()
         try:
-            value = running.variables.run(callback)
+            value = running.variables.run(_called_here, running.pid, callback)
             if inspect.isawaitable(value):
-                _awaited(running, wait_for(value))
+                _awaited(running, wait_for(_Here(value, running.pid)))
         except BaseException:
             traceback.print_exc()
             clean = False
-        leave_if_forked(running.pid)
     return clean
 
 
@@ -237,13 +254,13 @@ async def _clean_up_inner(running: Running) -> bool:
     while running.context.exits:
         callback = running.context.exits.pop()
         try:
-            value = callback() if inspect.iscoroutinefunction(callback) else await asyncio.to_thread(callback)
+            is_async = inspect.iscoroutinefunction(callback)
+            value = callback() if is_async else await asyncio.to_thread(_called_here, running.pid, callback)
             if inspect.isawaitable(value):
-                await value
+                await _Here(value, running.pid)
         except BaseException:
             traceback.print_exc()
             clean = False
-        leave_if_forked(running.pid)
     return clean
 
 

@@ -87,6 +87,7 @@ class Instance:
     def _making(self) -> Iterator[None]:
         try:
             yield
+            leave_if_forked(self._pid)
         except BaseException as error:
             leave_if_forked(self._pid, error)
             traceback.print_exc()
@@ -96,20 +97,19 @@ class Instance:
             )
         finally:
             self.made.set()
-        leave_if_forked(self._pid)
 
     @contextmanager
     def _closing(self) -> Iterator[ExitStack | AsyncExitStack | None]:
         stack, self._exit = self._exit, None
         try:
             yield stack
+            leave_if_forked(self._pid)
         except BaseException as error:
             leave_if_forked(self._pid, error)
             traceback.print_exc()
             self.problem = brief_error(error)
         finally:
             self.closed.set()
-        leave_if_forked(self._pid)
 
 
 def _has_either(made: Any, *names: str) -> bool:

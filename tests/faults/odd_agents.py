@@ -10,18 +10,23 @@ import asyncio
 import contextlib
 import ctypes
 import decimal
+import importlib.machinery
+import importlib.util
 import os
 import pathlib
 import signal
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 from prealloc import LightweightTask, TaskContext
 
 NAN = float("nan")
+ODD_RESULTS = "prealloc.worker.json_form"
+"""Loaded only for results that are not JSON as they are."""
 
 TOKENS: dict[str, Any] = {
     "fraction": 2.75,
@@ -79,8 +84,12 @@ def started(task: LightweightTask, ctx: TaskContext) -> None:
 
 def wait_for_go(ctx: TaskContext) -> None:
     if ctx.settings.get("wait"):
-        while not pathlib.Path(ctx.settings["signals"], "go").exists():
-            time.sleep(0.01)
+        wait_for_file(pathlib.Path(ctx.settings["signals"], "go"))
+
+
+def wait_for_file(path: pathlib.Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def estimate(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
@@ -134,7 +143,7 @@ class StepTimeout(Exception):
 def fork(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Forks; the child comes back from the task as `how` says. The parent waits for it, and tells how it ended."""
     if do["how"] == "clean up":
-        ctx.on_exit(_fork_and_wait)
+        ctx.on_exit(lambda: _fork_and_wait(ctx))
         return {"success": True, "child": 0}
     pid = os.fork()
     if pid:
@@ -152,11 +161,46 @@ def fork(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
                 return {"success": False, "child": "had a turn"}
 
 
-def _fork_and_wait() -> None:
+def _fork_and_wait(ctx: TaskContext) -> None:
     if child := os.fork():
-        os.waitpid(child, 0)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        pathlib.Path(ctx.settings["signals"], f"ended.{ended}").touch()
     else:
         signal.alarm(20)
+
+
+class HeldUp(importlib.machinery.SourceFileLoader):
+    """The first process that gets here imports when another one has been forked and has ended."""
+
+    folder = pathlib.Path()
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        self.folder.joinpath("importing").touch()
+        wait_for_file(self.folder / "forked")
+        super().exec_module(module)
+
+
+def hold_import(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Its thread then imports, until the other task has forked and has buried its child."""
+    HeldUp.folder = pathlib.Path(ctx.settings["signals"])
+    spec = importlib.util.find_spec(ODD_RESULTS)
+    spec.loader = HeldUp(ODD_RESULTS, spec.origin)
+    sys.modules.pop(ODD_RESULTS, None)
+    sys.meta_path.insert(0, types.SimpleNamespace(find_spec=lambda name, *_: spec if name == ODD_RESULTS else None))
+    return {"success": True, "odd": {1}}
+
+
+def fork_beside_it(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """The child comes back with what the parent's other thread is importing for."""
+    folder = pathlib.Path(ctx.settings["signals"])
+    wait_for_file(folder / "importing")
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        return {"success": False, "odd": {2}}
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    folder.joinpath("forked").touch()
+    return {"success": True, "child": ended}
 
 
 async def exit_in_the_background(ctx: TaskContext) -> Any:
@@ -194,6 +238,11 @@ async def fork_async(ctx: TaskContext) -> Any:
     return {"success": False, "child": "came back"}
 
 
+async def fork_at_exit(ctx: TaskContext) -> Any:
+    ctx.on_exit(lambda: _fork_and_wait(ctx))
+    return {"success": True}
+
+
 ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]] = {
     "estimate": estimate,
     "used": used,
@@ -201,10 +250,13 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "scribble": scribble,
     "late": late,
     "fork": fork,
+    "hold import": hold_import,
+    "fork beside it": fork_beside_it,
 }
 COROUTINES: dict[str, Callable[[TaskContext], Any]] = {
     "exit in the background": exit_in_the_background,
     "stop the loop": stop_the_loop,
     "cancel all": cancel_all,
     "fork": fork_async,
+    "fork at exit": fork_at_exit,
 }

@@ -144,11 +144,25 @@ def test_a_child_that_comes_back_from_a_task(stage: Stage, engine: str) -> None:
     stage.check(session)
 
 
+def test_a_child_that_comes_back_while_another_task_imports(stage: Stage) -> None:
+    """Row 30: the import's lock is held for ever in the child, which ends before it needs anything of the worker."""
+    plan_odd(stage, [{"do": "hold import"}, {"do": "fork beside it"}])
+    session = stage.start("-c", "2", "--no-rebalance", worker="odd_agents:act")
+    assert session.wait() == 0
+    ended = outcomes(stage)
+    assert (ended["odd-00"]["result"]["odd"], ended["odd-01"]["result"]["child"]) == ([1], 0)
+    stage.check(session)
+
+
 def test_a_child_that_comes_back_to_the_event_loop(stage: Stage) -> None:
-    """Row 30: a copy of the loop would go on with all other tasks of the worker; it ends at its next turn."""
-    plan_odd(stage, [{"do": "fork"}] * 3, units=20)
+    """Row 30: a copy of the loop would go on with all other tasks of the worker; it ends at its next turn.
+
+    So does one that comes back to the thread of an `on_exit`.
+    """
+    plan_odd(stage, [*[{"do": "fork"}] * 3, {"do": "fork at exit"}], units=20)
     session = stage.start("-c", "4", worker="odd_agents:act_async")
     assert session.wait() == 0
+    assert [path.name for path in stage.signals.glob("ended.*")] == ["ended.0"]
     assert len(session.of("attempt_ended")) == sum(session.census.values())
     assert all(stage.attempts(task) == 1 for task in outcomes(stage))
     wait_until(lambda: not stage.alive(), "the end of all children")

@@ -472,6 +472,24 @@ with SharedTaskPool(sys.argv[1]) as pool:
 """
 
 
+@pytest.mark.parametrize(
+    "opening", ["packed.index import TaskIndex; open = TaskIndex.open", "packed.pool import SharedTaskPool as open"]
+)
+def test_reading_what_is_open_imports_nothing(library: Path, tmp_path: Path, opening: str) -> None:
+    """Law: a process forked beside a thread that reads takes no import's lock along, which it would wait for."""
+    make_index(library)
+    pool = tmp_path / "tasks.pool"
+    libraries.convert(library, pool)
+    code = (
+        f"import sys; from prealloc.library.{opening}\n"
+        "with open(sys.argv[1]) as tasks:\n"
+        "    before = {*sys.modules}\n"
+        "    print(len([tasks[id].workflow for id in tasks.ids]), {*sys.modules} - before)"
+    )
+    path = pool if "Pool" in opening else library
+    assert subprocess.check_output([sys.executable, "-c", code, str(path)], text=True) == "40 set()\n"
+
+
 def test_a_pool_leaves_nothing_behind(library: Path, tmp_path: Path) -> None:
     """Law: readers that are killed leave no shared memory and no file; the pool serves the next ones."""
     pool = tmp_path / "tasks.pool"
