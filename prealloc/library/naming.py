@@ -229,11 +229,22 @@ class Naming(NamedTuple):
 class Names:
     """All columns of a library that may name its tasks."""
 
-    def __init__(self, asked: Fields, first: Task | Sequence[str], where: str, known: Naming | None = None) -> None:
-        """`first`: the fields of the first task, or their names. `known`: what was told when it was read before."""
+    def __init__(
+        self,
+        asked: Fields,
+        first: Task | Sequence[str],
+        where: str,
+        known: Naming | None = None,
+        task: Callable[[int], str] = "task {}".format,
+    ) -> None:
+        """`first`: the fields of the first task, or their names. `known`: what was told when it was read before.
+
+        `task` tells in words which task has a number.
+        """
         self._asked = asked
         self._first = first
         self._where = where
+        self._task = task
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
         self.late: list[Column] = []
         """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
@@ -339,7 +350,7 @@ class Names:
                 continue
             first, option = columns[0], f"‹{word}_field›"
             if name is not None:
-                problems.append(f"{option} {name}: task {first.lacking} has {first.problem('such field')}")
+                problems.append(f"{option} {name}: {self._task(first.lacking or 0)} has {first.problem('such field')}")
                 hints.append(did_you_mean(name, paths))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
@@ -348,7 +359,7 @@ class Names:
                     columns,
                     key=lambda column: (column is first and column.kind is not None, column.lacking or 0),
                 )
-                problems.append(f"task {best.lacking} has {best.problem(word)}")
+                problems.append(f"{self._task(best.lacking or 0)} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
                     hints.append("or give ‹id_from› content (a digest of each task) or ‹id_from› position (its place)")

@@ -110,3 +110,32 @@ def test_a_pattern_of_all_files_of_a_kind_is_offered(tmp_path: Path, files: dict
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(folder)
     assert read_library(offered_pattern(caught.value)).ids == names
+
+
+@pytest.mark.parametrize(
+    ("last", "problem", "place"),
+    [
+        ('{"id": "c", "type": "t"}\n{"id": "d"}\n', "the task has no type", "task 3 (id 'd'), in "),
+        ('{"id": "c", "type": "t"}\n{"id": 4', "the text ends", "c.jsonl, task 1, byte 33, line 2"),
+        ('{"id": "c", "id": "d", "type": "t"}\n', "the key 'id' twice", "task 2 (id 'd'), in "),
+        ('{"id": "c", "type": "t", "workflow": [1e999]}\n', "is not finite", "task 2 (id 'c'), in "),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_file(tmp_path: Path, last: str, problem: str, place: str) -> None:
+    """Law: of many files it is named, by whatever finds the mistake."""
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "type": "t"}\n')
+    (tmp_path / "b.jsonl").write_text('{"id": "b", "type": "t"}')
+    (tmp_path / "c.jsonl").write_text(last)
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(tmp_path / "*.jsonl").tasks(range(3))
+    assert place in str(caught.value.where)
+    assert str(tmp_path / "c.jsonl") in str(caught.value.where)
+
+
+def test_the_first_task_without_a_name_is_told_with_its_file(tmp_path: Path) -> None:
+    """Law: that holds for names that others have chosen, too."""
+    for name, task in (("a", {"task_id": "x", "q": 1}), ("b", {"q": 2})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(task) + "\n")
+    with pytest.raises(LibraryError) as caught:
+        read_library(tmp_path / "*.jsonl")
+    assert caught.value.problem.startswith(f"task 1, in {tmp_path / 'b.jsonl'} has no id; ")

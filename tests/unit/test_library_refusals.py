@@ -21,6 +21,7 @@ from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.library.packed.index import TaskIndex
+from prealloc.library.text.in_python import NAME
 from prealloc.model.fields import Fields
 from prealloc.report.page import wrapped
 
@@ -410,10 +411,10 @@ def test_no_place_is_told_in_lines_that_nobody_wrote(tmp_path: Path) -> None:
     folder.mkdir()
     for name, task in zip("ab", tasks, strict=True):
         (folder / f"{name}.json").write_text(json.dumps(task))
-    for library, where in ((table, table), (folder, folder), (tasks, "tasks in Python")):
+    for library, where, file in ((table, table, ""), (folder, folder, f", in {folder / 'b.json'}"), (tasks, NAME, "")):
         with pytest.raises(LibraryError, match="the task's id is empty") as caught:
             read_library(library)
-        assert caught.value.where == f"{where}, task 1 (id '')"
+        assert caught.value.where == f"{where}, task 1 (id ''){file}"
 
 
 def test_names_of_fields_are_told_on_one_line(tmp_path: Path) -> None:

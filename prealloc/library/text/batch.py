@@ -18,6 +18,7 @@ from prealloc.library.rows import Row, are_names, is_name, named, names_of
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import ARRAY, LINES_NAME, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
+from prealloc.library.text.sources import Source
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
@@ -34,6 +35,7 @@ _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_ty
 class Origin(NamedTuple):
     """Where a text begins in the library that it is a part of: at which task, byte and line, all from 0."""
 
+    source: Source
     task: int
     byte: int
     line: Callable[[], int] | None
@@ -53,7 +55,6 @@ class Batch:
 
     fmt: Format
     text: bytearray
-    where: str
     origin: Origin
     """Its place in the whole."""
     key: str | None = None
@@ -62,6 +63,10 @@ class Batch:
     """The tasks, decoded."""
     title: str | None = None
     """What the document calls the list that they are in, where it is not "tasks"."""
+
+    @property
+    def where(self) -> str:
+        return self.origin.source.where
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
@@ -190,9 +195,7 @@ class Batch:
             for key, at in cursor.fields(start):
                 if key in ("id", "instance_id") and cursor.byte(at) == b'"':
                     ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
-        name = ids.get("id", ids.get("instance_id"))
-        number = self.origin.task + index
-        return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
+        return self.origin.source.task(self.origin.task + index, ids.get("id", ids.get("instance_id")))
 
     def _place(self, task: str, at: int, path: str = "") -> str:
         place = self.origin.at(at, self.text.count(b"\n", 0, at))

@@ -123,10 +123,10 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            raise Batch(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
+            raise Batch(OBJECTS, window.text, window.origin(0)).of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
-        self.last = Batch(fmt, text, self._where, origin, key, title=self.title)
+        self.last = Batch(fmt, text, origin, key, title=self.title)
         return self.last
 
     def _decode(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ import codecs
 import glob
 import os
 import re
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -47,7 +48,8 @@ _LISTS_OF_TASKS = re.compile(
 )
 
 Task = dict[str, Raw]
-_Read = Callable[[Proof, Progress | None], Generator[bytes]]
+_Read = tuple[Callable[[Proof, Progress | None], Generator[bytes]], Callable[[int], Path]]
+"""What reads tasks, and tells the file of each that was read."""
 
 
 def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
@@ -57,9 +59,9 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))
     is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
-    read = _each(folder, files) if is_one else _all(folder, files, asked, keep)
+    read, file_of = _each(folder, files) if is_one else _all(folder, files, asked, keep)
     took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
-    return Source(str(pattern.absolute()), where, LINES, read, took=took)
+    return Source(str(pattern.absolute()), where, LINES, read, took=took, file_of=file_of)
 
 
 def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -77,7 +79,8 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
         return None
     if len(files) > 1 and asked.tasks_field is not None:
         took = f"took the tasks of {len(files):,} files in this folder"
-        return Source(folder, str(folder), LINES, _all(folder, files, asked, keep), took=took)
+        read, file_of = _all(folder, files, asked, keep)
+        return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
     first = _first_task(files[0]) if files else {}
     held = _only_list(first)
     has_id = not {*ID_SPELLINGS}.isdisjoint(first)
@@ -87,7 +90,8 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     if len(files) > 1:
         took = f"took each of the {len(files):,} files in this folder as a task"
     took += "" if held is None else f"; the first has a list {shown(held)}"
-    return Source(folder, str(folder), LINES, _each(folder, files, asked), took=took)
+    read, file_of = _each(folder, files, asked)
+    return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
 
 
 def within(source: Source, tasks_field: str) -> Source:
@@ -122,19 +126,23 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> _Read:
     """Reads the tasks of all files, one after the other."""
-    names = _names(folder, files)
+    names, firsts = _names(folder, files), list[int]()
     more = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        sizes = [*map(bytes_of, files)]
-        for at, (file, name) in enumerate(zip(files, names, strict=True)):
-            proof.begin(name, sizes[at])
-            told = progress and partial(_told, progress, sum(sizes[:at]), sum(sizes))
+        sizes, before, tasks = [*map(bytes_of, files)], 0, 0
+        firsts.clear()
+        for file, name, size in zip(files, names, sizes, strict=True):
+            firsts.append(tasks)
+            proof.begin(name, size)
+            told = progress and partial(_told, progress, before, sum(sizes))
             source = _of_any_format(file, asked, keep)
             for batch in batches(source, lambda first: Task, proof, told):
+                tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if more else {})
+            before += size
 
-    return read
+    return read, lambda task: files[bisect_right(firsts, task) - 1]
 
 
 def _told(progress: Progress, before: int, total: int, done: int, size: int) -> None:
@@ -178,7 +186,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields | None = None) -> _
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    return read
+    return read, files.__getitem__
 
 
 def _refuse_other_kinds(files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:

@@ -78,7 +78,7 @@ class TextLibrary(Library):
 
     def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
         task = self._held[position]
-        place = f"{self._source.where}, task {task.number} (id {ascii(task.id)[:80]})"
+        place = f"{self._source.where}, {self._source.task(task.number, task.id)}"
         if self._source.once or self._source.is_made:
             return place
         with suppress(LibraryError):  # it was changed since

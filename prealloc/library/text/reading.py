@@ -106,7 +106,7 @@ def read_tasks(
         if asked == COMMON and first.key is None and is_ours(first.first()):
             reading = Reading(taker, keep)
         else:
-            names = Names(asked, fields_of(first.first()), source.where, naming)
+            names = Names(asked, fields_of(first.first()), source.where, naming, source.task)
             waits = named_first and naming is None
             reading = _Named(taker, keep, names, guess=not source.once, waits=waits)
         return reading.shape

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.model.words import shown
 
 LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
@@ -64,11 +65,18 @@ class Source(NamedTuple):
     """Which files of a folder it is, as a sentence; None where there was nothing to choose."""
     tasks_field: str | None = None
     """Where in a document the tasks are, if somebody said it."""
+    file_of: Callable[[int], Path] | None = None
+    """Of many files, that of a task, by its number among those that were read."""
 
     @property
     def is_made(self) -> bool:
         """Whether it is JSON that was made of something else, which has its tasks at other places."""
         return self.name in (LINES, DOCUMENT)
+
+    def task(self, number: int, id: str | None = None) -> str:
+        """`task 17 (id 'x')`; of many files, in which."""
+        told = f"task {number}" if id is None else f"task {number} (id {shown(id)})"
+        return told if self.file_of is None else f"{told}, in {self.file_of(number)}"
 
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
