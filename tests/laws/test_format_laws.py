@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import json
 import lzma
 import os
@@ -137,6 +138,14 @@ def spelled(value: Any, indent: int = -1) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
 
 
+def table_of(tasks: list[dict[str, str]], delimiter: str = ",") -> bytes:
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, tasks[0], delimiter=delimiter)
+    table.writeheader()
+    table.writerows(tasks)
+    return text.getvalue().encode()
+
+
 def in_every_format(folder: Path, tasks: list[dict[str, str]]) -> Iterator[Any]:
     """The same tasks in each form that can hold them."""
     text, lines = spelled(tasks), "".join(spelled(task) + "\n" for task in tasks)
@@ -154,10 +163,7 @@ def in_every_format(folder: Path, tasks: list[dict[str, str]]) -> Iterator[Any]:
         (folder / f"t.json.{ending}").write_bytes(pack(text.encode()))
         yield folder / f"t.json.{ending}"
     for name, delimiter in (("t.csv", ","), ("t.tsv", "\t")):
-        with open(folder / name, "w", newline="") as file:
-            table = csv.DictWriter(file, tasks[0], delimiter=delimiter)
-            table.writeheader()
-            table.writerows(tasks)
+        (folder / name).write_bytes(table_of(tasks, delimiter))
         yield folder / name
     pq.write_table(pa.Table.from_pylist(tasks), folder / "t.parquet")
     yield folder / "t.parquet"
@@ -166,8 +172,19 @@ def in_every_format(folder: Path, tasks: list[dict[str, str]]) -> Iterator[Any]:
         for number, task in enumerate(tasks):
             (folder / kind / f"{number}.{kind}").write_text(write(task))
         yield folder / kind
+        yield folder / kind / f"*.{kind}"
     yield tasks
-    yield pa.Table.from_pylist(tasks)
+    table = pa.Table.from_pylist(tasks)
+    yield table
+    for name, new in (("stream.arrow", pa.ipc.new_stream), ("file.arrow", pa.ipc.new_file)):
+        with new(folder / name, table.schema) as arrow:
+            arrow.write_table(table, max_chunksize=2)
+        yield folder / name
+    (folder / "parts").mkdir()
+    pq.write_table(table.slice(2), folder / "parts" / "2.parquet")
+    (folder / "parts" / "1.json").write_text(spelled({"rows": tasks[1:2]}))
+    (folder / "parts" / "0.csv.gz").write_bytes(gzip.compress(table_of(tasks[:1])))
+    yield folder / "par*" / "*"
     for target in FORMATS:
         libraries.convert(folder / "lines.jsonl", folder / "made", to=target.name)
         yield folder / "made"
@@ -189,6 +206,8 @@ def test_every_form_that_others_have_gives_the_same_plan(tasks: list[dict[str, s
         assert all(other == wanted for other in others), [form for form in made if made[form] != wanted]
         with piped(spelled(tasks).encode()):
             assert essence(plan("-", **spec)) == wanted
+        with piped(spelled({"a": [{"id": 1}], "data": {"b": 2, "deep": tasks}}).encode()):
+            assert essence(plan("-", tasks_field="data.deep", **spec)) == wanted
 
 
 @pytest.mark.parametrize("target", [target.name for target in FORMATS])

@@ -27,7 +27,7 @@ from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import no_document, not_utf8
+from prealloc.library.text.refuse import no_document, no_tasks, not_utf8
 from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 from prealloc.model.document import UNREADABLE
@@ -117,7 +117,12 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         with open(open_library_file(file), "rb") as raw:
             deque(pieces_of(raw.fileno(), str(file), proof, progress), maxlen=0)
-        library = format.open(file, keep=tuple(keep), fields=Fields(id_from="position"))
+        try:
+            library = format.open(file, keep=tuple(keep), fields=Fields(id_from="position"))
+        except LibraryError as error:
+            if error.problem != no_tasks("").problem:  # others may have some
+                raise
+            return
         for text in library.as_written(library.order()):
             yield text + b"\n"
 
