@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import math
 import os
 import re
@@ -196,9 +197,9 @@ def _not_there(library: LibraryInPython) -> list[Mistake]:
     """What reading it would say: it stands beside the mistakes in options."""
     if not isinstance(library, str | Path) or PLACE in str(library) or "://" in str(library):
         return []
-    if str(library) == "-" or os.path.exists(library):
+    if str(library) == "-" or os.path.exists(library) or any(glob.iglob(str(library), recursive=True)):
         return []
-    return [Mistake("LIBRARY", f"{library} does not exist", "name a file or a folder")]
+    return [Mistake("LIBRARY", f"{library} does not exist", "name a file, a folder or a pattern of files")]
 
 
 class _Chosen(NamedTuple):

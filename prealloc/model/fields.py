@@ -41,7 +41,7 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         IdFrom | None,
         _library(
             OneOf(("content", "position")),
-            "What names tasks without an id: a digest of the task, or its place in the file.",
+            "What names tasks without an id: a digest of the task, or its place in the library.",
         ),
     ] = None
 

@@ -15,6 +15,9 @@ from prealloc.model.words import brief
 IdList = str | Path | Collection[str]
 """The path of a file with an id a line, or a JSON list of them; or the ids."""
 
+_MOST = 1 << 28
+# Ids of ten million tasks; a device would be read for ever.
+
 
 class Listed(NamedTuple):
     """Which tasks may be planned: of `only`, if it is given, those that are not in `never`."""
@@ -60,7 +63,10 @@ def _read(where: str, given: IdList, found: list[Mistake]) -> Iterable[str]:
         found.append(Mistake(where, "an id in it is not text", hint))
         return ()
     try:
-        text = Path(given).expanduser().read_text("utf-8-sig")
+        with open(Path(given).expanduser(), encoding="utf-8-sig") as file:
+            text = file.read(_MOST)
+            if file.read(1):
+                raise ValueError(f"it is longer than {_MOST:,} characters")
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         found.append(Mistake(f"{where} {given}", f"it cannot be read: {said}", hint))

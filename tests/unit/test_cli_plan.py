@@ -309,3 +309,17 @@ def test_a_library_that_is_not_there_is_told_with_the_options(type_: Type, tmp_p
     assert done.code == 2
     assert "--shards: 0 is below 1" in done.err
     assert "nope.json does not exist" in " ".join(done.err.split())
+
+
+def test_a_pattern_stands_in_quotes(type_: Type, tmp_path: Path) -> None:
+    """One that the shell has opened is told, with how to write it; one that finds files is there."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name, "type": "t"}) + "\n")
+    opened = type_("plan", "a.jsonl", "b.jsonl", "-n", "1")
+    assert opened.code == 2
+    assert "LIBRARY: only one is taken, and there is more: b.jsonl" in opened.err
+    assert "'data/*.jsonl' is one library" in opened.err
+    wrong = type_("plan", "*.jsonl", "-n", "0")
+    assert "does not exist" not in wrong.err
+    assert type_("plan", "*.jsonl", "-n", "2", "--out", "made").code == 0
+    assert type_("verify", "made", "--library", "*.jsonl").code == 0
