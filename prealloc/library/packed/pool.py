@@ -88,9 +88,8 @@ class SharedTaskPool(PackedLibrary):
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""
-        if not self._memory.closed:
-            self.columns.views.close()
-            self._memory.close()
+        self.columns.views.close()
+        self._memory.close()
         super().close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import repeat
@@ -117,12 +118,10 @@ class ForeignRows:
 
     def names(self, batches: Iterator[Any], where: str) -> Iterable[StoredRow]:
         """Whose the rows are, by the best of the columns that may be their names. Raises LibraryError."""
-        names: dict[Column, list[str]] = {}
+        names = defaultdict[Column, list[str]](list)
         for batch in batches:
             tasks = self._tasks(batch)
-            found = self._asked.take(tasks, partial(self._texts, batch, where))
-            names = {column: names.get(column, []) for column in found}
-            for column, more in found.items():
+            for column, more in self._asked.take(tasks, partial(self._texts, batch, where)).items():
                 names[column] += more
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
