@@ -24,6 +24,7 @@ from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
 
@@ -286,6 +287,15 @@ def test_a_foreign_value_that_is_no_json_is_refused(
     with pytest.raises(LibraryError, match=problem) as caught:
         library.task(1)
     assert caught.value.where == f"{path}, row 1 (counted from 0){where}"
+
+
+def test_a_value_is_told_by_its_row_where_ids_are_digests(tmp_path: Path) -> None:
+    """Law: a row counts from the first of the file, however many are read at once."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"workflow": ["{}"] * 150 + ["{"], "n": [*range(151)]}), path)
+    with pytest.raises(LibraryError, match="the text ends too early") as caught:
+        PROVED["parquet"].opener(path, keep=(), fields=Fields(id_from="content"))
+    assert caught.value.where == f"{path}, row 150 (counted from 0), at workflow"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class ForeignRows:
 
     def _texts(self, batch: Any, place: str) -> list[Raw]:
         whole = dict.fromkeys(range(len(batch)), ("", ""))  # nobody knows their names yet
-        return [Raw(text) for text in self.read(batch, whole, place, 0, strict=False)]
+        return [Raw(text) for text in self.read(batch, whole, place, self.counts.tasks, strict=False)]
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
