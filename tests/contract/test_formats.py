@@ -33,7 +33,7 @@ from examples import EVERY, examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
-from prealloc.library.packed.table import Columns
+from prealloc.library.packed.table import Columns, Head
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
 OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
@@ -199,7 +199,7 @@ def test_what_was_stored_once_is_read_for_ever(tmp_path: Path, name: str) -> Non
     texts = (GOLDEN / "library.jsonl").read_bytes().splitlines()
     if name == "index":  # the file that it is of has another inode in every checkout
         path = GOLDEN / "library.jsonl"
-        columns = Columns(path.with_name("library.jsonl.index").read_bytes(), FORMAT, "index", Indexed)
+        columns = Columns(path.with_name("library.jsonl.index").read_bytes(), FORMAT, "index", Head[Indexed])
         library: Any = TaskIndex(path, columns, os.open(path, os.O_RDONLY), keep=(), cache_bytes=0)
     else:
         library = PROVED[name].open(path)

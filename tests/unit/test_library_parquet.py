@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import datetime
 import decimal
 import json
@@ -22,9 +21,11 @@ from stored import PROVED, RECORDS, all_of, record, spoiled, write_all
 
 from examples import examples
 from prealloc.errors import InputError, LibraryError
+from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
 
@@ -302,6 +303,15 @@ def test_a_foreign_value_that_is_no_json_is_refused(
     assert caught.value.where == f"{path}, row 1 (counted from 0){where}"
 
 
+def test_a_value_is_told_by_its_row_where_ids_are_digests(tmp_path: Path) -> None:
+    """Law: a row counts from the first of the file, however many are read at once."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"workflow": ["{}"] * 150 + ["{"], "n": [*range(151)]}), path)
+    with pytest.raises(LibraryError, match="the text ends too early") as caught:
+        PROVED["parquet"].opener(path, keep=(), fields=Fields(id_from="content"))
+    assert caught.value.where == f"{path}, row 150 (counted from 0), at workflow"
+
+
 @pytest.mark.parametrize(
     "column", [[MOMENT, None], [b"a", b"b"], [decimal.Decimal("1.5"), None], [float("nan"), 1.0], [1.5, 2.5]]
 )
@@ -352,22 +362,21 @@ def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(tmp_path: Path, data: s
 
 
 def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law: reading and writing name the exact pip line."""
-    real = builtins.__import__
-
-    def no_pyarrow(name: str, *words: Any, **more: Any) -> Any:
-        if name.startswith("pyarrow"):
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *words, **more)
-
-    monkeypatch.setattr(builtins, "__import__", no_pyarrow)
-    with pytest.raises(LibraryError) as caught:
-        opened(tmp_path / "x.parquet")
-    assert caught.value.hint == "pip install 'prealloc[parquet]'"
-    with pytest.raises(InputError) as refused:
-        write_all(new_parquet(tmp_path / "x.parquet", force=False), RECORDS)
-    assert refused.value.hint == "pip install 'prealloc[parquet]'"
-    assert os.listdir(tmp_path) == []
+    """Law: reading and writing name the exact pip line, and nothing is left of the file."""
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    (tmp_path / "x.jsonl").write_bytes(RECORDS[0].text)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    for module in ("columns", "rows", "library"):
+        monkeypatch.delitem(sys.modules, f"prealloc.library.parquet.{module}")
+    for use in (
+        lambda: read_library(tmp_path / "x.parquet"),
+        lambda: convert(tmp_path / "x.jsonl", tmp_path / "new.parquet"),
+    ):
+        with pytest.raises(LibraryError, match="Parquet needs pyarrow") as caught:
+            use()
+        assert str(caught.value.where).endswith(".parquet")
+        assert caught.value.hint == "pip install 'prealloc[parquet]'"
+    assert sorted(os.listdir(tmp_path)) == ["x.jsonl", "x.parquet"]
 
 
 def test_what_arrow_refuses_to_write_is_told(tmp_path: Path) -> None:

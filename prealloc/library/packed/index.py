@@ -19,7 +19,7 @@ from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, digest
+from prealloc.library.packed.table import Columns, Head, digest
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
@@ -112,7 +112,7 @@ def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns = Columns(read_file(place), FORMAT, str(place), Indexed)
+            columns = Columns(read_file(place), FORMAT, str(place), Head[Indexed])
             if columns.head.said.is_of(descriptor):
                 return columns
             refusal = _changed(str(place))

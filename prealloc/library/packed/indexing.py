@@ -16,7 +16,7 @@ from prealloc.files.paths import index_places, readable_name
 from prealloc.library.cache import DEFAULT_BYTES
 from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
-from prealloc.library.packed.table import Columns, ColumnsBuilder
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Proof, file_source
@@ -53,7 +53,7 @@ def index_in_memory(
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
     with open(open_library_file(library), "rb") as file:
         packed, _ = _indexed(library, file.fileno(), fields, progress)
-        columns = Columns(b"".join(packed), FORMAT, str(library), Indexed)
+        columns = Columns(b"".join(packed), FORMAT, str(library), Head[Indexed])
         return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep, cache_bytes=DEFAULT_BYTES)
 
 

@@ -37,6 +37,7 @@ class PackedLibrary(Library):
         """Takes the file with the tasks' texts: it is closed with this. At once, whatever is wrong with the rest."""
         self._descriptor = descriptor
         self._let_go = weakref.finalize(self, os.close, descriptor)
+        self._let_go.atexit = False  # threads may still read: the system closes it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)

@@ -28,7 +28,7 @@ from typing import Any
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, digest, padding
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest, padding
 from prealloc.library.rows import Counts
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
@@ -64,7 +64,7 @@ class SharedTaskPool(PackedLibrary):
         at, end = _TAIL.unpack_from(self._memory, tail)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
             raise FORMAT.damaged("it is not a task pool, or only a part of one", where)
-        columns = Columns(self._memory, FORMAT, where, dict, at=at)
+        columns = Columns(self._memory, FORMAT, where, Head[dict[str, Any]], at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
         # The sha256 is of all digests, and so of all tasks.
@@ -88,9 +88,8 @@ class SharedTaskPool(PackedLibrary):
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""
-        if not self._memory.closed:
-            self.columns.views.close()
-            self._memory.close()
+        self.columns.views.close()
+        self._memory.close()
         super().close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -158,15 +158,14 @@ class ColumnsBuilder:
 class Columns(Generic[T]):
     """A packed table, read: what lies in `text` from `at` on. `text` must live as long as this does.
 
-    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make, with something of the type `said` said.
+    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make, with a head of this shape.
     """
 
     def __init__(
-        self, text: bytes | mmap.mmap, format: StoredFormat, where: str, said: type[T], *, at: int = 0
+        self, text: bytes | mmap.mmap, format: StoredFormat, where: str, shape: type[Head[T]], *, at: int = 0
     ) -> None:
         self._damaged = partial(format.damaged, where=where)
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
-        shape: type[Head[T]] = Head[said]  # type: ignore[valid-type]
         self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")

@@ -1,11 +1,11 @@
-"""Which columns of a foreign Parquet file can be the fields of tasks, and their values as JSON.
-
-pyarrow is optional, and imported only where such a file is used.
-"""
+"""Which columns of a foreign Parquet file can be the fields of tasks, and their values as JSON."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pyarrow as pa
+from pyarrow import types as is_
 
 MOST_DEPTH = 64
 """Lists, structs and maps within each other."""
@@ -17,23 +17,19 @@ _SCALARS = _TEXTS | {"null", "bool", "float", "double"}
 
 def _plain(type: Any) -> Any:
     """The type that values of this type are stored as: pyarrow's `json`, say, is a string."""
-    import pyarrow as pa
-
     while isinstance(type, pa.BaseExtensionType):
         type = type.storage_type
-    return type.value_type if pa.types.is_dictionary(type) else type
+    return type.value_type if is_.is_dictionary(type) else type
 
 
 def stored(array: Any) -> Any:
     """The array as its storage type, with its values as such: not as a dictionary of them, nor as views."""
-    import pyarrow as pa
-
     while isinstance(array, pa.ExtensionArray):
         array = array.storage
-    if pa.types.is_dictionary(array.type):
+    if is_.is_dictionary(array.type):
         array = array.dictionary_decode()
     # Views are what Polars writes; few functions of pyarrow take them.
-    return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
+    return array.cast(pa.large_string()) if is_.is_string_view(array.type) else array
 
 
 def is_text(type: Any) -> bool:
@@ -42,8 +38,6 @@ def is_text(type: Any) -> bool:
 
 def unfit(type: Any, depth: int = 0) -> str | None:
     """The name of the first type within `type` whose values are not JSON; None if all of them are."""
-    from pyarrow import types as is_
-
     if depth > MOST_DEPTH:
         return "a type nested too deep"
     if depth == 0:

@@ -1,6 +1,6 @@
 """Task libraries in Parquet: ours, and data sets of others (Hugging Face, pandas, DuckDB) as they are.
 
-Needs pyarrow, which `pip install 'prealloc[parquet]'` brings. It is imported when such a file is opened or made.
+Needs pyarrow, which `pip install 'prealloc[parquet]'` brings. This is imported when such a file is opened or made.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Add, Library, Record, info_of
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
-from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Fingerprint, checked_names
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
+
+try:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile, ParquetWriter
+
+    from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
+except ImportError as error:
+    _missing: str | None = str(error)
+else:
+    _missing = None
 
 GROUP_BYTES = 4 << 20
 _GROUP_ROWS = 16_384
@@ -38,10 +47,7 @@ _BUFFER_BYTES = 1 << 20
 def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[Add]:
     """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
     need_pyarrow(str(out))
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
-    schema, fingerprint = OurRows.schema(), Fingerprint()
+    schema, fingerprint = OurRows.schema, Fingerprint()
     rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
     size = 0
 
@@ -142,17 +148,12 @@ class ParquetLibrary(Library):
 
 
 def need_pyarrow(where: str) -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise LibraryError(
-            f"Parquet needs pyarrow ({error})", where=where, hint="pip install 'prealloc[parquet]'"
-        ) from None
+    if _missing is not None:
+        problem, hint = f"Parquet needs pyarrow ({_missing})", "pip install 'prealloc[parquet]'"
+        raise LibraryError(problem, where=where, hint=hint)
 
 
 def _parquet(raw: Any) -> Any:
-    from pyarrow.parquet import ParquetFile
-
     return ParquetFile(raw, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
@@ -164,8 +165,6 @@ def _batches(file: Any, rows: int, **choice: Any) -> Iterator[Any]:
 @contextlib.contextmanager
 def arrow_errors(where: str) -> Iterator[None]:
     """What pyarrow says of a file within the block, as a LibraryError."""
-    import pyarrow as pa
-
     try:
         yield
     # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import repeat
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+import pyarrow as pa
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
@@ -39,6 +41,15 @@ class OurRows:
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
 
+    schema = pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("task_type", pa.string(), nullable=False),
+            pa.field("digest", pa.binary(DIGEST_BYTES), nullable=False),
+            pa.field("workflow", pa.string()),
+            pa.field("fields", pa.string(), nullable=False),
+        ]
+    )
     scanned: ClassVar = ["id", "task_type", "digest"]
     """The columns that tell whose the rows are."""
     scans_texts = False
@@ -49,28 +60,12 @@ class OurRows:
     def __init__(self, meta: Meta) -> None:
         self.meta = self.counts = meta
 
-    @staticmethod
-    def schema() -> Any:
-        import pyarrow as pa
-
-        return pa.schema(
-            [
-                pa.field("id", pa.string(), nullable=False),
-                pa.field("task_type", pa.string(), nullable=False),
-                pa.field("digest", pa.binary(DIGEST_BYTES), nullable=False),
-                pa.field("workflow", pa.string()),
-                pa.field("fields", pa.string(), nullable=False),
-            ]
-        )
-
     def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredRow]:
         for batch in batches:
             yield from zip(*(batch.column(name).to_pylist() for name in self.scanned), strict=True)
 
     def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
-        import pyarrow as pa
-
         # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
         columns = [batch.column(name).cast(pa.binary()) for name in ("digest", "workflow", "fields")]
         for row, (id, type) in chosen.items():
@@ -123,12 +118,10 @@ class ForeignRows:
 
     def names(self, batches: Iterator[Any], where: str) -> Iterable[StoredRow]:
         """Whose the rows are, by the best of the columns that may be their names. Raises LibraryError."""
-        names: dict[Column, list[str]] = {}
+        names = defaultdict[Column, list[str]](list)
         for batch in batches:
             tasks = self._tasks(batch)
-            found = self._asked.take(tasks, partial(self._texts, batch, where))
-            names = {column: names.get(column, []) for column in found}
-            for column, more in found.items():
+            for column, more in self._asked.take(tasks, partial(self._texts, batch, where)).items():
                 names[column] += more
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
@@ -150,7 +143,7 @@ class ForeignRows:
 
     def _texts(self, batch: Any, place: str) -> list[Raw]:
         whole = dict.fromkeys(range(len(batch)), ("", ""))  # nobody knows their names yet
-        return [Raw(text) for text in self.read(batch, whole, place, 0)]
+        return [Raw(text) for text in self.read(batch, whole, place, self.counts.tasks)]
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
@@ -204,7 +197,7 @@ def rows_of(
 ) -> OurRows | ForeignRows:
     """How tasks lie in a file of this schema. Raises LibraryError."""
     version, raw = metadata.get(VERSION_KEY), metadata.get(META_KEY)
-    ours = schema.equals(OurRows.schema(), check_metadata=False)
+    ours = schema.equals(OurRows.schema, check_metadata=False)
     if version is None and raw is None and not ours:
         return ForeignRows(schema, where, asked, keep)
     if version is None or raw is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import zstandard
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, writing
@@ -97,8 +98,6 @@ def _refuse_no_parts(folder: Path) -> None:
 
 def _write(folder: Path, out: Path, file: str, raw: bytearray) -> dict[str, Any]:
     """Packs a file into the folder that will be `out`, and gives what a `File` says of it."""
-    import zstandard
-
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
     if is_dense(len(packed), len(raw)):
         raise LibraryError(
@@ -151,8 +150,6 @@ class PartsLibrary(Library):
 
 def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     """The lines in a file of the folder, proved to be what was written. Raises LibraryError."""
-    import zstandard
-
     path = folder / file.file
     try:
         packed = read_regular(path, inside=folder, most=file.bytes)

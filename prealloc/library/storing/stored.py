@@ -20,7 +20,7 @@ from prealloc.library.base import AGAIN, Record
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts, is_name
 from prealloc.library.text.refuse import no_tasks
-from prealloc.model.task_hash import stable_hashes
+from prealloc.model.task_hash import stable_hashes, utf8
 from prealloc.model.words import brief, shown
 
 DIGEST_BYTES = 16
@@ -126,14 +126,10 @@ class Meta(Counts, kw_only=True, forbid_unknown_fields=True):
 
 def digest(id: str, type: str, workflow: bytes | None, fields: bytes) -> bytes:
     """The digest of a task: blake2b, 128 bits, over its id, type, workflow text and the text of its other fields."""
-    whole = hashlib.blake2b(_text(id) + _text(type), digest_size=DIGEST_BYTES)
-    if workflow is None:
-        whole.update(_NO_WORKFLOW)
-    else:
-        whole.update(len(workflow).to_bytes(8, "big"))
-        whole.update(workflow)
-    whole.update(len(fields).to_bytes(8, "big"))
-    whole.update(fields)
+    whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in (utf8(id), utf8(type), workflow, fields):
+        whole.update(_NO_WORKFLOW if part is None else len(part).to_bytes(8, "big"))
+        whole.update(part or b"")
     return whole.digest()
 
 
@@ -166,5 +162,5 @@ class Fingerprint:
 
 
 def _text(text: str) -> bytes:
-    raw = text.encode("utf-8", "surrogatepass")
+    raw = utf8(text)
     return len(raw).to_bytes(8, "big") + raw
