@@ -96,10 +96,10 @@ def _settle(log: int, parent: int) -> None:
 
 def _die_first() -> None:
     """Has the kernel choose this process and what it starts before the master and the fork server, should memory run
-    out: they lose one attempt, those the run.
+    out: they lose one attempt, those the run. What protects those (a score below 0) is not handed on.
     """
     with contextlib.suppress(OSError, ValueError):
-        now = int(_OOM_SCORE.read_text())
+        now = max(int(_OOM_SCORE.read_text()), 0)
         _OOM_SCORE.write_text(str(min(now + _DIES_EARLIER, 1000)))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 MB = 2**20
 HERE = Path(__file__).parent
+BYSTANDERS, BYSTANDERS_SCORE = 3, 300
 _TREES = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 
 
@@ -22,12 +24,15 @@ class ControlGroup:
         self.wrap: tuple[str, ...] = ()
         """Words before the command."""
         self.environment: dict[str, str] = {}
+        self.bystanders: list[subprocess.Popen[bytes]] = []
+        """The kernel takes them after all workers, and before whoever has started those."""
 
     def kills(self) -> int:
-        """Processes in it that the OOM killer has killed."""
+        """Processes of the command that the OOM killer has killed."""
         counters = (self.folder / name for name in ("memory.events", "memory.oom_control"))
         (text,) = (counter.read_text() for counter in counters if counter.exists())
-        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+        others = sum(each.poll() is not None for each in self.bystanders)
+        return int(dict(line.split() for line in text.splitlines())["oom_kill"]) - others
 
 
 def scripted(root: Path, limit_mb: int) -> ControlGroup:
@@ -57,13 +62,23 @@ def kill_as_the_kernel_does(pid: int) -> None:
 
 @contextlib.contextmanager
 def real(limit_mb: int) -> Iterator[ControlGroup | None]:
-    """A group of the kernel's, without swap; None where we may make none."""
+    """A group of the kernel's, without swap; None where we may make none.
+
+    The kernel no longer sees a process that is dying, though its memory is not given back yet. Then it takes the next
+    one: without the bystanders that would be the master or the fork server.
+    """
     name = f"prealloc-test-{os.getpid()}"
     made = next((group for tree in _TREES if (group := _made(tree / name, limit_mb)) is not None), None)
     try:
+        if made is not None:
+            bystander = f"echo {BYSTANDERS_SCORE} > /proc/self/oom_score_adj && exec sleep 1000"
+            made.bystanders = [subprocess.Popen([*made.wrap, "/bin/sh", "-c", bystander]) for _ in range(BYSTANDERS)]
         yield made
     finally:
         if made is not None:
+            for each in made.bystanders:
+                each.kill()
+                each.wait()
             _remove(made.folder)
 
 

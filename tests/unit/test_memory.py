@@ -19,6 +19,7 @@ from prealloc.processes.cgroups import SETTLED_S, Bound, OomKills
 from prealloc.processes.memory import available_bytes, proportional_bytes, resident_bytes
 from prealloc.processes.parent import MARK
 from prealloc.processes.tree import parent_of
+from prealloc.worker import process
 
 MB = 2**20
 
@@ -206,3 +207,13 @@ def test_one_wild_worker_keeps_nobody_from_starting() -> None:
     admission = Admission(0, available=lambda: 1000 * MB)
     admission.look({"wild": 5000 * MB, **{f"s{n}": 20 * MB for n in range(4)}})
     assert admission.refusal(["wild", "s0", "s1", "s2", "s3"]) is None
+
+
+@pytest.mark.parametrize(("masters", "workers"), [(0, 500), (300, 800), (800, 1000), (-500, 500), (-1000, 500)])
+def test_the_score_of_a_worker(masters: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes a worker before its master, and what protects the master does not protect the worker."""
+    score = tmp_path / "oom_score_adj"
+    score.write_text(f"{masters}\n")
+    monkeypatch.setattr(process, "_OOM_SCORE", score)
+    process._die_first()
+    assert score.read_text() == str(workers)
