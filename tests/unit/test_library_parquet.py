@@ -372,7 +372,7 @@ def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: 
         lambda: read_library(tmp_path / "x.parquet"),
         lambda: convert(tmp_path / "x.jsonl", tmp_path / "new.parquet"),
     ):
-        with pytest.raises(LibraryError, match="Parquet needs pyarrow") as caught:
+        with pytest.raises(LibraryError, match="need pyarrow") as caught:
             use()
         assert str(caught.value.where).endswith(".parquet")
         assert caught.value.hint == "pip install 'prealloc[parquet]'"

@@ -149,7 +149,7 @@ class ParquetLibrary(Library):
 
 def need_pyarrow(where: str) -> None:
     if _missing is not None:
-        problem, hint = f"Parquet needs pyarrow ({_missing})", "pip install 'prealloc[parquet]'"
+        problem, hint = f"Parquet and Arrow need pyarrow ({_missing})", "pip install 'prealloc[parquet]'"
         raise LibraryError(problem, where=where, hint=hint)
 
 
