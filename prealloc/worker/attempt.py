@@ -168,7 +168,7 @@ class _Here:
     """
 
     def __init__(self, awaited: Awaitable[Any], pid: int) -> None:
-        self._steps = awaited.__await__()
+        self._steps = wait_for(awaited).__await__()  # not every awaitable has it: a generator-based coroutine has none
         self._pid = pid
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -264,9 +264,9 @@ async def _clean_up_inner(running: Running) -> bool:
     return clean
 
 
-async def wait_for(value: Awaitable[Any]) -> None:
+async def wait_for(value: Awaitable[T]) -> T:
     """As a coroutine, which is what an event loop runs."""
-    await value
+    return await value
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:

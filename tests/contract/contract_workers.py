@@ -7,6 +7,8 @@ import contextvars
 import os
 import threading
 import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +142,11 @@ def tidies(task: LightweightTask, ctx: TaskContext) -> Any:
 
 
 async def tidies_async(task: LightweightTask, ctx: TaskContext) -> Any:
-    """The same from an event loop, with a coroutine function for its exit."""
+    """The same from an event loop, with a coroutine for its exit that is a generator, which is rare."""
 
-    async def close() -> None:
+    @types.coroutine
+    def close() -> Iterator[None]:
+        yield
         (Path(ctx.settings["folder"]) / f"{task.id}.{TASK_OF.get() or task.id}").touch()
 
     ctx.on_exit(close)
