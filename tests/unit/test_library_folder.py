@@ -99,10 +99,20 @@ def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
         ({"a.json": '[{"id": "a"}]', "b.json": '{"data": [{"id": "b"}]}'}, ["a", "b"]),
         ({"a.md": "Do a\n", "x/a.md": "Do b\n", "notes.txt": "\n"}, ["a", "x/a"]),
         ({"a.txt": "Do a\n", "b.txt": "Do b\n"}, ["a", "b"]),
+        ({"a.md": "Do a\n", "b.md": "Do b\n", "README.md": "About.\n", "x/LICENSE.md": "MIT\n"}, ["a", "b"]),
+        ({"README.md": "Do a\n", "Rest.md": "Do b\n", "Run.md": "Do c\n"}, ["README", "Rest", "Run"]),
+        ({f"{name}/{file}": f"{name}\n" for name in "ab" for file in ("notes.md", "task.md", "go.mod")}, ["a", "b"]),
+        (
+            {
+                f"{part}.jsonl": f'{{"id": "{part}"}}'
+                for part in ("test", "train-00000-of-00002", "train-00001-of-00002")
+            },
+            ["train-00000-of-00002", "train-00001-of-00002"],
+        ),
     ],
 )
 def test_a_pattern_of_all_files_of_a_kind_is_offered(tmp_path: Path, files: dict[str, str], names: list[str]) -> None:
-    """Law: it leaves no row and no text out."""
+    """Law: it leaves no row and no text out. First come those that only numbers tell apart, or called tasks."""
     folder = tmp_path / "it's [1]"
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
