@@ -86,14 +86,16 @@ def patterns(folder: Path, *first: str) -> str:
     names = [name for name in every if not _ABOUT.match(name)]
     endings = Counter(Path(name).suffix for name in names)
     alike = Counter(re.sub(r"\d+(-of-\d+)?", "[0-9]*", glob.escape(name)) for name in names)
-    found = [name for name, count in alike.most_common() if 1 < count < endings[Path(name).suffix]]
-    found = sorted(found, key=lambda name: "task" not in name)[:3]
+    some = [name for name, count in alike.most_common() if 1 < count < endings[Path(name).suffix]]
+    some.sort(key=lambda name: "task" not in name)
+    found = [name for name in some if 2 * alike[name] > endings[Path(name).suffix]]
     for ending in (ending for ending, count in endings.most_common(3) if count > 1):
         letters = ({name[0] for name in each if name.endswith(ending)} for each in ({*every}.difference(names), names))
         about = "".join(sorted(set.difference(*letters)))
         found.append(f"[!{about}]*{ending}" if about else f"*{ending}")
-    found = [*first, *(os.path.join(glob.escape(str(folder)), "**", each) for each in found)]
-    return " or ".join(sorted(map(quoted, dict.fromkeys(found)), key=lambda each: "task" not in os.path.basename(each)))
+    found = [os.path.join(glob.escape(str(folder)), "**", each) for each in (*found, *some[:3])]
+    found = sorted(dict.fromkeys([*first, *found]), key=lambda each: "task" not in os.path.basename(each))
+    return " or ".join(map(quoted, found))
 
 
 def libraries_below(folder: Path) -> list[Path]:

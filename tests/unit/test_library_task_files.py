@@ -135,3 +135,11 @@ def test_the_name_of_its_file_is_a_field_of_a_task(tmp_path: Path, pattern: str)
     with pytest.raises(LibraryError, match="more than once"):
         planned(tmp_path / pattern)
     assert read_library(tmp_path / pattern, fields=Fields(id_field="file")).ids == ["a", "b"]
+
+
+def test_a_text_is_a_field_of_its_task(tmp_path: Path) -> None:
+    """Law: as it is in its file, without a byte order mark."""
+    for name, text in (("a", "\ufeffDo a\n"), ("b", " Do b\r\n")):
+        (tmp_path / f"{name}.md").write_bytes(text.encode())
+    library = read_library(tmp_path / "*.md", keep=("text",))
+    assert [task.extra["text"] for task in library.tasks([0, 1])] == ["Do a\n", " Do b\r\n"]

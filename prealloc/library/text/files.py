@@ -163,7 +163,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             content = read_file(file)
             proof.begin(str(file.relative_to(folder)), len(content))
             proof(content)
-            tasks.append(_task(file, content, folder))
+            tasks.append(_task(file, content, folder, files))
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
@@ -215,7 +215,7 @@ def _unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
     return [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
 
 
-def _by_pattern(folder: Path, tasks: Sequence[Path] = (), odd: Sequence[Path] = ()) -> str:
+def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -> str:
     """How to give the files that are tasks, and not the odd ones, or those of any other kind."""
     names, others = {file.name for file in tasks}, {file.name[0] for file in odd}
     inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
@@ -280,11 +280,11 @@ def _json(file: Path, content: bytes) -> bytes:
     return json_of([text], f".{ending[1].lower()}", str(file)) if ending else text
 
 
-def _task(file: Path, content: bytes, folder: Path) -> Task:
+def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
         if not stem(file.name):
-            return {"text": Raw(msgspec.json.encode(content.decode()))}
+            return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
         return FIELDS.decode(compact(_json(file, content)))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
@@ -293,4 +293,6 @@ def _task(file: Path, content: bytes, folder: Path) -> Task:
         raise LibraryError("this is not UTF-8", where=str(file), hint=not_utf8(str(file))) from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and each file is to hold one task"
-        raise LibraryError(problem, where=str(file), hint=_by_pattern(folder)) from None
+        alike = [each for each in files if each.name == files[0].name]
+        hint = _by_pattern(folder, alike if len(alike) > 1 else ())
+        raise LibraryError(problem, where=str(file), hint=hint) from None
