@@ -120,6 +120,14 @@ def test_two_kinds_of_files_in_each_folder_are_not_all_tasks(tmp_path: Path) -> 
     assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
 
 
+def test_a_library_beside_what_says_something_of_it_is_offered(tmp_path: Path) -> None:
+    """Law: where no file is like the others, the one that has tasks is meant."""
+    put(tmp_path, {"about.json": {"a": ["b"]}, "schema.json": {"$schema": "x"}, "tasks.json": {"tasks": [{"id": "a"}]}})
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        planned(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a"]
+
+
 def test_the_longest_list_of_a_file_may_be_its_tasks(tmp_path: Path) -> None:
     """Law: shorter lists beside it, of examples for a prompt, do not hide it."""
     files = {f"{n}.json": {"Definition": "x", "Positive Examples": EXAMPLES[:1], "Instances": EXAMPLES} for n in "ab"}

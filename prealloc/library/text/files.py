@@ -204,7 +204,8 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
     if odd:
         problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
         others = [files[at] for at in odd]
-        hint = _by_pattern(folder, sorted({*files}.difference(others)), others)
+        libraries = [files[at] for at in odd if _main_list(tasks[at]) == "tasks"]
+        hint = _by_pattern(folder, sorted({*files}.difference(others)) or libraries, others)
         raise LibraryError(problem, where=str(others[0]), hint=hint)
 
 
