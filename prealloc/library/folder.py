@@ -116,5 +116,8 @@ def _offer(folder: Path, names: list[str]) -> str:
     # Or there are none. Numbers are of parts, mostly.
     if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
         given = f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
+    inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
+    for name, count in inside.most_common(1):
+        given += f", or the folder {folder / name}" if len(libraries) < 2 * count < 2 * len(libraries) else ""
     several = patterns(folder)
     return f"{given}, or all of a kind: {several}" if several else given

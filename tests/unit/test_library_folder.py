@@ -120,3 +120,17 @@ def test_a_pattern_of_all_files_of_a_kind_is_offered(tmp_path: Path, files: dict
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(folder)
     assert read_library(offered_pattern(caught.value)).ids == names
+
+
+def test_the_folder_with_most_of_the_files_is_offered(tmp_path: Path) -> None:
+    """Law: of a repository that is given as a whole; not where every folder has as many."""
+    for name in "abc":
+        (tmp_path / "tasks" / name).mkdir(parents=True)
+        put(tmp_path / "tasks" / name, "one.json", "two.json")
+    put(tmp_path, "package.json")
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    assert f", or the folder {tmp_path / 'tasks'}, or all of a kind: " in str(caught.value.hint)
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path / "tasks")
+    assert "the folder" not in str(caught.value.hint)
