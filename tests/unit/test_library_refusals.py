@@ -184,6 +184,20 @@ def test_what_mends_a_table_loses_nothing(tmp_path: Path, name: str, text: str, 
         assert str(again.value.hint).partition("\n")[0] == str(caught.value.hint).partition("\n")[0]
 
 
+def test_many_tables_without_names_lose_nothing(tmp_path: Path) -> None:
+    """Law: the first line of each is a task behind the command, and the task has the name of its file."""
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.csv").write_text(f"What is {name}?,1\nWho is {name}?,2\n")
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        planned(folder / "*.csv")
+    fixed = obeyed(caught.value, tmp_path, folder)
+    made = read_library(fixed, fields=Fields(id_field="0", type_field="file"))
+    assert made.ids == ["What is a?", "Who is a?", "What is b?", "Who is b?"]
+    assert made.info.types == {str(folder / f"{name}.csv"): 2 for name in "ab"}
+
+
 def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
     """Law: of words, and one column without a name as pandas writes it, nothing is said about the first line."""
     path = tmp_path / "t.csv"
