@@ -93,7 +93,7 @@ def patterns(folder: Path, *first: str) -> str:
         letters = ({name[0] for name in each if name.endswith(ending)} for each in ({*every}.difference(names), names))
         about = "".join(sorted(set.difference(*letters)))
         found.append(f"[!{about}]*{ending}" if about else f"*{ending}")
-    found = [os.path.join(glob.escape(str(folder)), "**", each) for each in (*found, *some[:3])]
+    found = [str(Path(glob.escape(str(folder)), "**", each)) for each in (*found, *some[:3])]
     found = sorted(dict.fromkeys([*first, *found]), key=lambda each: "task" not in os.path.basename(each))
     return " or ".join(map(quoted, found))
 

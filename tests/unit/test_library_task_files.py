@@ -151,3 +151,7 @@ def test_a_text_is_a_field_of_its_task(tmp_path: Path) -> None:
         (tmp_path / f"{name}.md").write_bytes(text.encode())
     library = read_library(tmp_path / "*.md", keep=("text",))
     assert [task.extra["text"] for task in library.tasks([0, 1])] == ["Do a\n", " Do b\r\n"]
+    assert (library.took, read_library(tmp_path / "a*").took) == (
+        "took each of 2 files as a task",
+        "took one file as a task",
+    )

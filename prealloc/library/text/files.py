@@ -57,7 +57,8 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     folder = Path(os.path.commonpath([file.parent for file in files]))
     is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
     read = (_each if is_one else _all)(folder, files, asked, keep)
-    took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
+    count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
+    took = f"took {count} as a task" if is_one else f"took the tasks of {count}"
     return Source(str(pattern.absolute()), where, LINES, read, took=took)
 
 
