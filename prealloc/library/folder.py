@@ -81,7 +81,10 @@ def stem(name: str) -> str:
 
 
 def patterns(folder: Path, *first: str) -> str:
-    """How to give all files of a kind, where there are several: called alike but for numbers, or with one ending."""
+    """How to give all files of a kind, where there are several: called alike but for numbers, or with one ending.
+
+    A README is of no kind. A kind that is most of its ending comes before it, and what is called a task before all.
+    """
     every = [file.name for file in files_below(folder) if stem(file.name) or file.suffix in _TEXTS]
     names = [name for name in every if not _ABOUT.match(name)]
     endings = Counter(Path(name).suffix for name in names)

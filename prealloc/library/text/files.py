@@ -192,6 +192,7 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
     called as the first); or no id, where most have one that tells them apart.
     """
     of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
+    # Where each folder has two kinds, either is half of all.
     is_kind = 1 < len(of_first) == len({file.parent for file in files})
     odd = _unlike(tasks, tasks) or (_unlike(of_first, tasks) if is_kind else [])
     ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
