@@ -6,7 +6,6 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -21,6 +20,7 @@ _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", 
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 _TEXTS = (".md", ".txt")
+_ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
 _LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
@@ -43,7 +43,7 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
     except ValueError as error:  # a NUL in the path
         raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
-        found = _libraries(path)
+        found = libraries_below(path)
         if len(found) == 1:
             return found[0], f"took {found[0].relative_to(path)}, the only library in this folder"
         several = f"with {len(found):,} files that may be libraries" if found else "without a library"
@@ -80,14 +80,28 @@ def stem(name: str) -> str:
     return "" if short == name or name in _OF_DATASETS else short
 
 
-def _patterns(folder: Path, libraries: Sequence[Path]) -> str:
-    """How to give all files of a kind, where there are several; texts where there is nothing else."""
-    files = libraries or [file for file in files_below(folder) if file.suffix in _TEXTS]
-    several = [ending for ending, count in Counter(file.suffix for file in files).most_common() if count > 1]
-    return " or ".join(quoted(os.path.join(glob.escape(str(folder)), "**", f"*{ending}")) for ending in several)
+def patterns(folder: Path, *first: str) -> str:
+    """How to give all files of a kind, where there are several: called alike but for numbers, or with one ending.
+
+    A README is of no kind. A kind that is most of its ending comes before it, and what is called a task before all.
+    """
+    every = [file.name for file in files_below(folder) if stem(file.name) or file.suffix in _TEXTS]
+    names = [name for name in every if not _ABOUT.match(name)]
+    endings = Counter(Path(name).suffix for name in names)
+    alike = Counter(re.sub(r"\d+(-of-\d+)?", "[0-9]*", glob.escape(name)) for name in names)
+    some = [name for name, count in alike.most_common() if 1 < count < endings[Path(name).suffix]]
+    some.sort(key=lambda name: "task" not in name)
+    found = [name for name in some if 2 * alike[name] > endings[Path(name).suffix]]
+    for ending in (ending for ending, count in endings.most_common(3) if count > 1):
+        letters = ({name[0] for name in each if name.endswith(ending)} for each in ({*every}.difference(names), names))
+        about = "".join(sorted(set.difference(*letters)))
+        found.append(f"[!{about}]*{ending}" if about else f"*{ending}")
+    found = [str(Path(glob.escape(str(folder)), "**", each)) for each in (*found, *some[:3])]
+    found = sorted(dict.fromkeys([*first, *found]), key=lambda each: "task" not in os.path.basename(each))
+    return " or ".join(map(quoted, found))
 
 
-def _libraries(folder: Path) -> list[Path]:
+def libraries_below(folder: Path) -> list[Path]:
     """The files in a folder and in those below that are called as libraries are."""
     return [file for file in files_below(folder) if stem(file.name)]
 
@@ -100,10 +114,13 @@ def _offer(folder: Path, names: list[str]) -> str:
     shared = Counter(name for each in cuts for name, _ in each)
     best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
     found = {difficulty for name, difficulty in best if shared[name] > 1}
-    libraries = _libraries(folder)
+    libraries = libraries_below(folder)
     given = f"give one of its files: {', '.join(map(str, libraries[:10]))}" if libraries else _NONE
     # Or there are none. Numbers are of parts, mostly.
     if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
         given = f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
-    patterns = _patterns(folder, libraries)
-    return f"{given}, or all of a kind: {patterns}" if patterns else given
+    inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
+    for name, count in inside.most_common(1):
+        given += f", or the folder {folder / name}" if len(libraries) < 2 * count < 2 * len(libraries) else ""
+    several = patterns(folder)
+    return f"{given}, or all of a kind: {several}" if several else given

@@ -99,10 +99,20 @@ def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
         ({"a.json": '[{"id": "a"}]', "b.json": '{"data": [{"id": "b"}]}'}, ["a", "b"]),
         ({"a.md": "Do a\n", "x/a.md": "Do b\n", "notes.txt": "\n"}, ["a", "x/a"]),
         ({"a.txt": "Do a\n", "b.txt": "Do b\n"}, ["a", "b"]),
+        ({"a.md": "Do a\n", "b.md": "Do b\n", "README.md": "About.\n", "x/LICENSE.md": "MIT\n"}, ["a", "b"]),
+        ({"README.md": "Do a\n", "Rest.md": "Do b\n", "Run.md": "Do c\n"}, ["README", "Rest", "Run"]),
+        ({f"{name}/{file}": f"{name}\n" for name in "ab" for file in ("notes.md", "task.md", "go.mod")}, ["a", "b"]),
+        (
+            {
+                f"{part}.jsonl": f'{{"id": "{part}"}}'
+                for part in ("test", "train-00000-of-00002", "train-00001-of-00002")
+            },
+            ["train-00000-of-00002", "train-00001-of-00002"],
+        ),
     ],
 )
 def test_a_pattern_of_all_files_of_a_kind_is_offered(tmp_path: Path, files: dict[str, str], names: list[str]) -> None:
-    """Law: it leaves no row and no text out."""
+    """Law: it leaves no row and no text out. First come those that only numbers tell apart, or called tasks."""
     folder = tmp_path / "it's [1]"
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -139,3 +149,17 @@ def test_the_first_task_without_a_name_is_told_with_its_file(tmp_path: Path) -> 
     with pytest.raises(LibraryError) as caught:
         read_library(tmp_path / "*.jsonl")
     assert caught.value.problem.startswith(f"task 1, in {tmp_path / 'b.jsonl'} has no id; ")
+
+
+def test_the_folder_with_most_of_the_files_is_offered(tmp_path: Path) -> None:
+    """Law: of a repository that is given as a whole; not where every folder has as many."""
+    for name in "abc":
+        (tmp_path / "tasks" / name).mkdir(parents=True)
+        put(tmp_path / "tasks" / name, "one.json", "two.json")
+    put(tmp_path, "package.json")
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    assert f", or the folder {tmp_path / 'tasks'}, or all of a kind: " in str(caught.value.hint)
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path / "tasks")
+    assert "the folder" not in str(caught.value.hint)

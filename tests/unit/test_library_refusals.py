@@ -185,6 +185,20 @@ def test_what_mends_a_table_loses_nothing(tmp_path: Path, name: str, text: str, 
         assert str(again.value.hint).partition("\n")[0] == str(caught.value.hint).partition("\n")[0]
 
 
+def test_many_tables_without_names_lose_nothing(tmp_path: Path) -> None:
+    """Law: the first line of each is a task behind the command, and the task has the name of its file."""
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.csv").write_text(f"What is {name}?,1\nWho is {name}?,2\n")
+    with pytest.raises(LibraryError, match="has no id") as caught:
+        planned(folder / "*.csv")
+    fixed = obeyed(caught.value, tmp_path, folder)
+    made = read_library(fixed, fields=Fields(id_field="0", type_field="file"))
+    assert made.ids == ["What is a?", "Who is a?", "What is b?", "Who is b?"]
+    assert made.info.types == {str(folder / f"{name}.csv"): 2 for name in "ab"}
+
+
 def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
     """Law: of words, and one column without a name as pandas writes it, nothing is said about the first line."""
     path = tmp_path / "t.csv"
@@ -439,8 +453,8 @@ def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(
             (folder / name / file).write_text(text)
         with pytest.raises(LibraryError, match="few fields in common") as caught:
             read_library(folder)
-        of_tasks, of_all = str(caught.value.hint).partition("such as ")[2].split("; or all of them: ")
-        for pattern, count in ((of_tasks, 2), (of_all, 3)):
+        several = str(caught.value.hint).partition("such as ")[2].split(" or ")
+        for pattern, count in zip(several, (2, 2, 3), strict=True):
             given = subprocess.run(["bash", "-c", f"printf %s {pattern}"], check=True, capture_output=True).stdout
             assert len(read_library(os.fsdecode(given))) == count
         (tmp_path / "t.json").write_text(json.dumps({name: [{"id": "a"}], "more": [{"q": 1}, {"q": 2}]}))
@@ -485,8 +499,9 @@ def test_files_of_two_names_beside_each_other_are_not_all_tasks(tmp_path: Path) 
             (tmp_path / "one" / folder / name).write_text(json.dumps(text))
     with pytest.raises(LibraryError, match="few fields in common") as caught:
         planned(tmp_path / "two")
-    assert "**/env.json" in offered_pattern(caught.value)
-    assert read_library(tmp_path / "two" / "**" / "task.json").ids == ["a", "b", "c"]
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
+    assert offered_pattern(caught.value).endswith("**/task.json")
+    assert "**/env.json" in str(caught.value.hint)
     assert len(read_library(tmp_path / "one")) == 6
 
 

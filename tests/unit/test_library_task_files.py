@@ -41,6 +41,15 @@ def test_a_document_alone_in_a_folder_is_the_library(tmp_path: Path) -> None:
     assert (library.ids, library.took) == (["a", "b"], "took t.json, the only library in this folder")
 
 
+def test_a_document_beside_another_library_is_no_task(tmp_path: Path) -> None:
+    """Law: what says something of a table is not the one task of a folder; what `datasets` writes is no choice."""
+    for name in ("package.json", "dataset_infos.json"):
+        (put(tmp_path / name, {name: {"name": "x"}}) / "t.csv").write_text("id,type\na,x\nb,y\n")
+    with pytest.raises(LibraryError, match="a folder with 2 files that may be libraries"):
+        planned(tmp_path / "package.json")
+    assert read_library(tmp_path / "dataset_infos.json").ids == ["a", "b"]
+
+
 @pytest.mark.parametrize("names", [("navigate.json", "it's ruin.json"), ("a/evals.json", "b/evals.json")])
 def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tuple[str, str]) -> None:
     """Law: where the items of every file may be the tasks as well, that is asked."""
@@ -91,5 +100,58 @@ def test_files_that_are_not_tasks_are_left_out_by_a_pattern(tmp_path: Path) -> N
     put(tmp_path / "registry", {f"{n}.json": {f"eval {n}": 1} for n in range(3)})
     with pytest.raises(LibraryError, match="few fields in common") as caught:
         planned(tmp_path / "registry")
-    assert str(caught.value.hint).startswith("give those that are tasks by a pattern, or all of them: ")
+    assert str(caught.value.hint).startswith("give those that are tasks by a pattern, such as ")
     assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+
+
+def test_two_kinds_of_files_in_each_folder_are_not_all_tasks(tmp_path: Path) -> None:
+    """Law: nor where they have a field in common, nor where one is no object; patterns find either kind."""
+    folder = put(tmp_path / "two", {f"{name}/env.json": {"about": "x", "image": "y"} for name in "abc"})
+    put(folder, {f"{name}/task.json": {"about": "x", "prompt": name} for name in "abc"})
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        planned(folder)
+    assert offered_pattern(caught.value) == str(folder / "**" / "task.json")
+    assert str(folder / "**" / "env.json") in str(caught.value.hint)
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
+    put(tmp_path / "apps", {f"{name}/metadata.json": {"difficulty": "easy"} for name in "abc"})
+    put(tmp_path / "apps", {f"{name}/solutions.json": ["print(1)"] for name in "abc"})
+    with pytest.raises(LibraryError, match="does not hold an object") as caught:
+        planned(tmp_path / "apps")
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
+
+
+def test_a_library_beside_what_says_something_of_it_is_offered(tmp_path: Path) -> None:
+    """Law: where no file is like the others, the one that has tasks is meant."""
+    put(tmp_path, {"about.json": {"a": ["b"]}, "schema.json": {"$schema": "x"}, "tasks.json": {"tasks": [{"id": "a"}]}})
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        planned(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a"]
+
+
+def test_the_longest_list_of_a_file_may_be_its_tasks(tmp_path: Path) -> None:
+    """Law: shorter lists beside it, of examples for a prompt, do not hide it."""
+    files = {f"{n}.json": {"Definition": "x", "Positive Examples": EXAMPLES[:1], "Instances": EXAMPLES} for n in "ab"}
+    with pytest.raises(LibraryError, match="each of the 2 files holds a list 'Instances'") as caught:
+        planned(put(tmp_path, files))
+    assert len(read_library(tmp_path, fields=Fields(id_from="position", **offered_place(caught.value)))) == 8
+
+
+@pytest.mark.parametrize("pattern", ["", "*/*.json"])
+def test_the_name_of_its_file_is_a_field_of_a_task(tmp_path: Path, pattern: str) -> None:
+    """Law: where somebody asks for it; so it tells apart tasks whose ids are there twice."""
+    put(tmp_path, {f"{name}/t.json": {"id": "0", "type": "x"} for name in "ab"})
+    with pytest.raises(LibraryError, match="more than once"):
+        planned(tmp_path / pattern)
+    assert read_library(tmp_path / pattern, fields=Fields(id_field="file")).ids == ["a", "b"]
+
+
+def test_a_text_is_a_field_of_its_task(tmp_path: Path) -> None:
+    """Law: as it is in its file, without a byte order mark."""
+    for name, text in (("a", "\ufeffDo a\n"), ("b", " Do b\r\n")):
+        (tmp_path / f"{name}.md").write_bytes(text.encode())
+    library = read_library(tmp_path / "*.md", keep=("text",))
+    assert [task.extra["text"] for task in library.tasks([0, 1])] == ["Do a\n", " Do b\r\n"]
+    assert (library.took, read_library(tmp_path / "a*").took) == (
+        "took each of 2 files as a task",
+        "took one file as a task",
+    )

@@ -290,10 +290,8 @@ class _Cutter:
         Raises LibraryError if there is not one such list, and not every value an object; or if others were asked for.
         """
         window, asked = self._window, self._source.tasks_field
-        firsts = [_LIST_OF_OBJECTS.match(window.text, at) for _, at, _ in values]
-        lists = [
-            (end - at, (key,), first[1] or b"") for (key, at, end), first in zip(values, firsts, strict=True) if first
-        ]
+        found = ((value, _LIST_OF_OBJECTS.match(window.text, value[1])) for value in values)
+        lists = [(end - at, (key,), first[1] or b"") for (key, at, end), first in found if first]
         if len(lists) == 1 and asked is None:
             self.title = lists[0][1][0]
             return (yield from self._items(next(at for key, at, _ in values if key == self.title)))
@@ -310,8 +308,8 @@ class _Cutter:
         problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
         if len(values) == len(objects) == 1 and objects[0][1]:
             hint = f"if {shown(values[0][0])} is its id: ‹tasks_field› {_ROOT}"
-        if found := lists or deeper:
-            hint = f"name the tasks: {_named(found)}"
+        if several := lists or deeper:
+            hint = f"name the tasks: {_named(several)}"
         if asked is not None:
             problem = f"‹tasks_field› {asked}: there are no such tasks; the document has {there}"
         elif lists:
@@ -375,10 +373,10 @@ def _named(found: Sequence[_Found]) -> str:
 
 def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
-    found = None
     with contextlib.suppress(Damage):
-        found = _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1)))
-    return found[0] if found else b""
+        if found := _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1))):
+            return found[0]
+    return b""
 
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:

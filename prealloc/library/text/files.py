@@ -18,8 +18,8 @@ from msgspec import Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.disk import Progress, bytes_of, files_below, head_of, open_library_file, pieces_of, read_file
-from prealloc.library.folder import stem
+from prealloc.library.disk import Progress, bytes_of, head_of, open_library_file, pieces_of, read_file
+from prealloc.library.folder import libraries_below, patterns, stem
 from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names, needed
 from prealloc.library.rows import FIELDS
@@ -33,12 +33,11 @@ from prealloc.library.unpack import PACKED_NAME, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.spelling import ID_SPELLINGS
-from prealloc.model.words import quoted, shown, word
+from prealloc.model.words import shown, word
 
 FILE = "file"
 """The field with the name of a task's file, where somebody asks for it and the task has none."""
 _OBJECT = re.compile(rf"\.(json|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
-_OBJECTS = (".json", *MARKUP)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
 _LISTS_OF_TASKS = re.compile(
@@ -59,8 +58,9 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))
     is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
-    read, file_of = _each(folder, files) if is_one else _all(folder, files, asked, keep)
-    took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
+    read, file_of = (_each if is_one else _all)(folder, files, asked, keep)
+    count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
+    took = f"took {count} as a task" if is_one else f"took the tasks of {count}"
     return Source(str(pattern.absolute()), where, LINES, read, took=took, file_of=file_of)
 
 
@@ -69,28 +69,26 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
 
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
-    found = [file for file in files_below(folder) if file.suffix.lower() in (*_OBJECTS, *_DATA)]
-    files = [file for file in found if file.suffix.lower() in _OBJECTS]
+    found = libraries_below(folder)
+    files = [file for file in found if file.suffix.lower() in (".json", *MARKUP)]
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
         files = [file for file in files if file.name == names[0]]
-    elif len(files) < len(found):
+    elif any(file.suffix.lower() in _DATA for file in found):
         return None
     if len(files) > 1 and asked.tasks_field is not None:
         took = f"took the tasks of {len(files):,} files in this folder"
         read, file_of = _all(folder, files, asked, keep)
         return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
     first = _first_task(files[0]) if files else {}
-    held = _only_list(first)
-    has_id = not {*ID_SPELLINGS}.isdisjoint(first)
-    if not first or (len(files) == 1 and held is not None and not has_id):
+    held = _main_list(first)
+    is_document = held is not None and {*ID_SPELLINGS}.isdisjoint(first)
+    if not first or (len(files) == 1 and (is_document or len(found) > 1)):
         return None
-    took = "took the one file in this folder as a task"
-    if len(files) > 1:
-        took = f"took each of the {len(files):,} files in this folder as a task"
-    took += "" if held is None else f"; the first has a list {shown(held)}"
-    read, file_of = _each(folder, files, asked)
+    count = f"each of the {len(files):,} files" if len(files) > 1 else "the one file"
+    took = f"took {count} in this folder as a task{'' if held is None else f'; the first has a list {shown(held)}'}"
+    read, file_of = _each(folder, files, asked, keep, checked=True)
     return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
 
 
@@ -132,7 +130,7 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> _Read:
     """Reads the tasks of all files, one after the other."""
     names, firsts = _names(folder, files), list[int]()
-    more = FILE in {asked.id_field, asked.type_field, *keep}
+    more = _asks_file(asked, keep)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         sizes, before, tasks = [*map(bytes_of, files)], 0, 0
@@ -148,6 +146,10 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             before += size
 
     return read, lambda task: files[bisect_right(firsts, task) - 1]
+
+
+def _asks_file(asked: Fields, keep: Sequence[str]) -> bool:
+    return FILE in {asked.id_field, asked.type_field, *keep}
 
 
 def _told(progress: Progress, before: int, total: int, done: int, size: int) -> None:
@@ -166,8 +168,8 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
 
 
-def _each(folder: Path, files: Sequence[Path], asked: Fields | None = None) -> _Read:
-    """Reads the task in each file; with `asked`, what was asked for, files that are not all tasks are refused."""
+def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], *, checked: bool = False) -> _Read:
+    """Reads the task in each file; if it is `checked`, files that are not all tasks are refused."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
@@ -175,62 +177,69 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields | None = None) -> _
             content = read_file(file)
             proof.begin(str(file.relative_to(folder)), len(content))
             proof(content)
-            tasks.append(_task(file, content))
+            tasks.append(_task(file, content, folder, files))
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
         best = common.best()[0]
-        if asked is not None:
-            _refuse_other_kinds(files, tasks, common)
+        if checked:
+            _refuse_other_kinds(folder, files, tasks, common)
             if best is None and asked.id_field is None and asked.id_from is None:
                 _refuse_lists(folder, files, tasks)
-        if best in (None, *common.late):
-            ids = [Raw(msgspec.json.encode(name)) for name in _names(folder, files)]
-            tasks = [{"id": id, **task} for id, task in zip(ids, tasks, strict=True)]
+        added = [FILE] if _asks_file(asked, keep) else []
+        added += ["id"] if best in (None, *common.late) else []
+        if added:
+            names = [Raw(msgspec.json.encode(name)) for name in _names(folder, files)]
+            tasks = [{**dict.fromkeys(added, name), **task} for name, task in zip(names, tasks, strict=True)]
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
     return read, files.__getitem__
 
 
-def _refuse_other_kinds(files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
     """Raises LibraryError where not all of the files are tasks.
 
-    Such a file has half or less of the fields that at least half of the files have; or no id, where most have one that
-    tells them apart.
+    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
+    called as the first); or no id, where most have one that tells them apart.
     """
-    count = Counter(key for task in tasks for key in task)
-    usual = {key for key in count if 2 * count[key] >= len(tasks)}
+    of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
+    # Where each folder has two kinds, either is half of all.
+    is_kind = 1 < len(of_first) == len({file.parent for file in files})
+    odd = _unlike(tasks, tasks) or (_unlike(of_first, tasks) if is_kind else [])
     ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
-    odd = [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
     what = "the files have few fields in common, so they are not all tasks"
     for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
         own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
         if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
-            odd, what = (
-                [at for at, id in enumerate(own) if id is None],
-                f"the file has no {names[0]}, and most others have one",
-            )
+            what = f"the file has no {names[0]}, and most others have one"
+            odd = [at for at, id in enumerate(own) if id is None]
             break
     if odd:
         problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
-        raise LibraryError(problem, where=str(files[odd[0]]), hint=_others(files, [files[at] for at in odd]))
+        others = [files[at] for at in odd]
+        libraries = [files[at] for at in odd if _main_list(tasks[at]) == "tasks"]
+        hint = _by_pattern(folder, sorted({*files}.difference(others)) or libraries, others)
+        raise LibraryError(problem, where=str(others[0]), hint=hint)
 
 
-def _others(files: Sequence[Path], odd: Sequence[Path]) -> str:
-    """How to give all files but these, or all."""
-    rest = [file for file in files if file not in {*odd}] or files
-    names, endings = {file.name for file in rest}, {file.suffix for file in files}
-    ending = endings.pop() if len(endings) == 1 else ""
-    of_all, of_rest = (glob.escape(os.path.commonpath([file.parent for file in each])) for each in (files, rest))
-    told = f"all of them: {quoted(os.path.join(of_all, '**', f'*{ending}'))}"
-    shared = os.path.commonprefix([*names])  # noqa: RUF071  # of letters
-    for begin in (glob.escape(shared), "[0-9]"):
-        pattern = os.path.join(of_rest, "**", begin if len(names) == 1 else f"{begin}*{rest[0].suffix}")
-        if rest != files and _found(pattern) == rest:
-            return f"give those that are tasks, such as {quoted(pattern)}; or {told}"
-    return f"give those that are tasks by a pattern, or {told}"
+def _unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
+    """The tasks that have half or less of the fields that at least half of a kind have."""
+    count = Counter(key for task in kind for key in task)
+    usual = {key for key in count if 2 * count[key] >= len(kind)}
+    return [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
+
+
+def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -> str:
+    """How to give the files that are tasks, and not the odd ones, or those of any other kind."""
+    names, others = {file.name for file in tasks}, {file.name[0] for file in odd}
+    inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
+    shared = glob.escape(os.path.commonprefix([*names]))  # noqa: RUF071  # of letters
+    begins = [shared, "[0-9]", f"[!{''.join(sorted(others))}]"] if tasks else []
+    found = [os.path.join(inside, "**", each if len(names) == 1 else f"{each}*{tasks[0].suffix}") for each in begins]
+    some = patterns(folder, *[pattern for pattern in found if _found(pattern) == tasks][:1])
+    return f"give those that are tasks by a pattern{some and f', such as {some}'}"
 
 
 def _found(pattern: str) -> list[Path]:
@@ -238,15 +247,14 @@ def _found(pattern: str) -> list[Path]:
     try:
         return sorted(Path(name) for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
     except RecursionError:
-        raise LibraryError(
-            "its folders are nested too deep for a pattern", where=pattern, hint="give a folder"
-        ) from None
+        problem = "its folders are nested too deep for a pattern"
+        raise LibraryError(problem, where=pattern, hint="give a folder") from None
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) -> None:
     """Raises LibraryError where every file has a list with a usual name of task lists, and it is most of the text."""
-    name = _only_list(tasks[0])
-    if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(_only_list(task) != name for task in tasks):
+    name = _main_list(tasks[0])
+    if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(_main_list(task) != name for task in tasks):
         return
     if 2 * sum(len(bytes(task[name])) for task in tasks) >= sum(len(msgspec.json.encode(task)) for task in tasks):
         items = f"if each item is a task, give ‹tasks_field› {word(name)}, and ‹type_field› {FILE} for a type a file"
@@ -266,10 +274,10 @@ def _first_task(file: Path) -> Task:
     return {} if bytes(fields.get("tasks", b""))[:1] == b"[" else fields
 
 
-def _only_list(task: Task) -> str | None:
-    """The field that is the only list of objects in a task."""
-    lists = [name for name, raw in task.items() if re.match(rb"\[\s*\{", raw)]
-    return lists[0] if len(lists) == 1 else None
+def _main_list(task: Task) -> str | None:
+    """The field that is the longest list of objects in a task."""
+    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
+    return max(lists, key=lists.__getitem__, default=None)
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
@@ -288,11 +296,11 @@ def _json(file: Path, content: bytes) -> bytes:
     return json_of([text], f".{ending[1].lower()}", str(file)) if ending else text
 
 
-def _task(file: Path, content: bytes) -> Task:
+def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
         if not stem(file.name):
-            return {"text": Raw(msgspec.json.encode(content.decode()))}
+            return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
         return FIELDS.decode(compact(_json(file, content)))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
@@ -301,4 +309,6 @@ def _task(file: Path, content: bytes) -> Task:
         raise LibraryError("this is not UTF-8", where=str(file), hint=not_utf8(str(file))) from None
     except msgspec.DecodeError:
         problem = "the file does not hold an object, and each file is to hold one task"
-        raise LibraryError(problem, where=str(file), hint="give those that are tasks by a pattern") from None
+        alike = [each for each in files if each.name == files[0].name]
+        hint = _by_pattern(folder, alike if len(alike) > 1 else ())
+        raise LibraryError(problem, where=str(file), hint=hint) from None

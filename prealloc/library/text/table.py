@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.files.paths import is_pattern
 from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
 from prealloc.library.unpack import PACKED_NAME
@@ -97,8 +98,12 @@ def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
 
 
 def _as_lines(where: str, delimiter: str, option: str) -> str:
-    """A command that reads the table by Python's own reader with an option."""
-    text = "open(0, encoding='utf-8-sig', newline=str())"
-    rows = f"csv.DictReader({text}, {option}, delimiter=chr({ord(delimiter)}))"
-    code = f"import csv, json; csv.field_size_limit({LONGEST_CELL}); [print(json.dumps(row)) for row in {rows}]"
-    return rewrite(where, python(code), ".jsonl")
+    """A command that reads the table, or all of a pattern, by Python's own reader with an option."""
+    modules, row, each, path = "csv, json", "row", "", "0"
+    if is_pattern(Path(where)):
+        modules, row, path = "csv, glob, json", "dict(row, file=file)", "file"
+        each = f"for file in sorted(glob.glob({where!r}, recursive=True)) "
+    text = f"open({path}, encoding='utf-8-sig', newline=str())"
+    rows = f"{each}for row in csv.DictReader({text}, {option}, delimiter=chr({ord(delimiter)}))"
+    code = f"import {modules}; csv.field_size_limit({LONGEST_CELL}); [print(json.dumps({row})) {rows}]"
+    return f"{python(code)} > fixed-tasks.jsonl" if each else rewrite(where, python(code), ".jsonl")
