@@ -87,8 +87,8 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The regular files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave
-    any out.
+    """The files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave any
+    out.
     """
     found, folders = [], [folder]
     while folders:
@@ -100,7 +100,7 @@ def files_below(folder: Path) -> list[Path]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(below / entry.name)
-                    elif entry.is_file():
+                    elif not entry.is_dir():  # reading it tells what is no file
                         found.append(below / entry.name)
         except OSError as error:
             problem = f"the folder cannot be read: {error.strerror}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,43 @@ def test_files_that_are_not_tasks_are_left_out_by_a_pattern(tmp_path: Path) -> N
         planned(tmp_path / "registry")
     assert str(caught.value.hint).startswith("give those that are tasks by a pattern, or all of them: ")
     assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+
+
+def test_a_pattern_leaves_no_file_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a link to nowhere, a pipe and a folder that cannot be read are told, where tasks may be behind them.
+
+    The first two in a folder as well.
+    """
+    put(tmp_path, {"a/0.json": {"id": "x"}, "b/0.json": {"id": "y"}})
+    pattern = tmp_path / "**" / "*.json"
+    assert read_library(pattern).ids == ["x", "y"]
+    (tmp_path / "b" / "1.json").symlink_to("nowhere")
+    for library in (pattern, tmp_path):
+        with pytest.raises(LibraryError, match="this link leads to nowhere, which is not there"):
+            read_library(library)
+    (tmp_path / "b" / "1.json").unlink()
+    os.mkfifo(tmp_path / "b" / "1.json")
+    for library in (pattern, tmp_path):
+        with pytest.raises(LibraryError, match="FIFO"):
+            read_library(library)
+    (tmp_path / "b" / "1.json").unlink()
+    access = os.access  # root may read everything, so chmod would show nothing
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "b" and access(path, mode))
+    for last in ("*/*.json", "*/0.json", "**/0.json", "**"):
+        with pytest.raises(LibraryError, match="the folder cannot be read") as caught:
+            read_library(tmp_path / last)
+        assert Path(str(caught.value.where)) == tmp_path / "b"
+    assert read_library(tmp_path / "a" / "*.json").ids == ["x"]
+
+
+def test_a_pattern_gives_no_file_twice(tmp_path: Path) -> None:
+    """Law: folders that a pattern finds by several ways, as links do, do not double their tasks."""
+    folder = put(tmp_path, {"v2/deep/q.json": {"q": 1}, "v2/r.json": {"q": 2}})
+    assert read_library(folder / "**" / "**" / "*.json").ids == ["q", "r"]
+    for link, target in (("latest", "v2"), ("v2/loop", ".")):
+        (folder / link).symlink_to(target)
+        with pytest.raises(LibraryError, match=r"by a link, this is .* again"):
+            read_library(folder / "**" / "*.json")
+        (folder / link).unlink()
+    (folder / "s.json").symlink_to("v2/r.json")  # a file of another name may well say the same
+    assert read_library(folder / "**" / "*.json").ids == ["s", "q", "r"]

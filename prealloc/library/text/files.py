@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import glob
 import os
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import msgspec
@@ -59,7 +61,7 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
     read = _each(folder, files) if is_one else _all(folder, files, asked, keep)
     took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
-    return Source(str(pattern.absolute()), where, LINES, read, took=took)
+    return Source(str(glob.escape(os.getcwd()) / pattern), where, LINES, read, took=took)
 
 
 def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -207,7 +209,8 @@ def _refuse_other_kinds(files: Sequence[Path], tasks: Sequence[Task], common: Na
 
 def _others(files: Sequence[Path], odd: Sequence[Path]) -> str:
     """How to give all files but these, or all."""
-    rest = [file for file in files if file not in {*odd}] or files
+    apart = {*odd}
+    rest = [file for file in files if file not in apart] or files
     names, endings = {file.name for file in rest}, {file.suffix for file in files}
     ending = endings.pop() if len(endings) == 1 else ""
     of_all, of_rest = (glob.escape(os.path.commonpath([file.parent for file in each])) for each in (files, rest))
@@ -215,19 +218,34 @@ def _others(files: Sequence[Path], odd: Sequence[Path]) -> str:
     shared = os.path.commonprefix([*names])  # noqa: RUF071  # of letters
     for begin in (glob.escape(shared), "[0-9]"):
         pattern = os.path.join(of_rest, "**", begin if len(names) == 1 else f"{begin}*{rest[0].suffix}")
-        if rest != files and _found(pattern) == rest:
-            return f"give those that are tasks, such as {quoted(pattern)}; or {told}"
+        with contextlib.suppress(LibraryError):
+            if rest != files and _found(pattern) == rest:
+                return f"give those that are tasks, such as {quoted(pattern)}; or {told}"
     return f"give those that are tasks by a pattern, or {told}"
 
 
 def _found(pattern: str) -> list[Path]:
-    """The files of a pattern, in order. Raises LibraryError."""
+    """The files of a pattern, in order. Raises LibraryError, rather than leave any out or give any twice."""
+    hint = "give a pattern that does not lead there"
     try:
-        return sorted(Path(name) for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+        files = sorted({Path(name) for name in glob.iglob(pattern, recursive=True) if not os.path.isdir(name)})
+        # glob passes over what it cannot read.
+        parts = Path(pattern).parts
+        heads = [".", *accumulate([*parts, "*"] if parts[-1:] == ("**",) else parts, os.path.join)]
+        for head in (head for head, below in pairwise(heads) if glob.has_magic(below)):
+            for folder in glob.iglob(os.path.join(head, ""), recursive=True):
+                if not os.access(folder, os.R_OK | os.X_OK):
+                    raise LibraryError("the folder cannot be read", where=folder, hint=hint)
     except RecursionError:
         raise LibraryError(
             "its folders are nested too deep for a pattern", where=pattern, hint="give a folder"
         ) from None
+    real, places = cache(os.path.realpath), dict[tuple[str, str], Path]()
+    for file in files:
+        other = places.setdefault((real(file.parent), file.name), file)
+        if other != file:
+            raise LibraryError(f"by a link, this is {other} again", where=str(file), hint=hint)
+    return files
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) -> None:
