@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from small_tasks import offered_pattern, offered_place, planned
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.model.fields import Fields
+from prealloc.library.text.files import matching
+from prealloc.model.fields import COMMON, Fields
 
 EXAMPLES = [{"input": f"question {n}", "target": "(A)"} for n in range(4)]
 
@@ -134,3 +136,37 @@ def test_a_pattern_gives_no_file_twice(tmp_path: Path) -> None:
         (folder / link).unlink()
     (folder / "s.json").symlink_to("v2/r.json")  # a file of another name may well say the same
     assert read_library(folder / "**" / "*.json").ids == ["s", "q", "r"]
+
+
+def test_the_first_file_of_a_pattern_tells_what_a_file_is(tmp_path: Path) -> None:
+    """Law: tasks by their ids are a library, whatever the name JSON is parsed, and a text has no byte order mark."""
+    by_id = {"tasks": {"a": {"q": 1}, "b": {"q": 2}}}
+    put(tmp_path, {"l/0.json": by_id, "l/1.json": {"canary": 1, "tasks": {"c": {"q": 3}}}})
+    assert read_library(tmp_path / "l" / "*.json").ids == ["a", "b", "c"]
+    put(tmp_path, {f"s/{name}/state.json": {"id": f"of {name}", "tasks": {"left": 3}} for name in "xy"})
+    assert read_library(tmp_path / "s" / "*" / "state.json").ids == ["of x", "of y"]
+    (tmp_path / "t.md").write_text("Sort.", encoding="utf-8-sig")
+    (task,) = read_library(tmp_path / "*.md", keep=("text",)).tasks([0])
+    assert task.extra == {"text": "Sort."}
+
+
+def test_a_task_among_lists_of_tasks_is_not_searched(tmp_path: Path) -> None:
+    """Law: a list in a task is not taken for tasks, because the first file of a pattern is a list of them."""
+    put(tmp_path, {"0.json": [{"id": "a"}]})
+    (tmp_path / "1.json").write_text(json.dumps({"id": "b", "messages": [{"id": "m"}]}, indent=1))
+    with pytest.raises(LibraryError, match="a task with the list 'messages', and the first file is none"):
+        read_library(tmp_path / "*.json")
+
+
+def test_the_first_file_of_a_pattern_is_not_held(tmp_path: Path) -> None:
+    """Law: to tell a list, lines and {"tasks": [...]} from a task, their beginning is enough."""
+    tasks = [{"id": str(n), "text": "x" * 1_000} for n in range(20_000)]
+    put(tmp_path, {"a.json": tasks, "b.json": {"tasks": tasks}})
+    (tmp_path / "c.json").write_text("".join(f"{json.dumps(task)}\n" for task in tasks))
+    for name in "abc":
+        tracemalloc.start()
+        source = matching(tmp_path / f"[{name}].json", COMMON, ())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert source.took == "took the tasks of 1 files"
+        assert peak < 10 << 20

@@ -26,10 +26,12 @@ from prealloc.library.naming import Names, needed
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
+from prealloc.library.text.cursor import Damage
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import no_document, not_utf8
+from prealloc.library.text.refuse import HEAD, no_document, not_utf8
 from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
+from prealloc.library.text.window import Window
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
@@ -40,6 +42,8 @@ FILE = "file"
 """The field with the name of a task's file, where somebody asks for it and the task has none."""
 _OBJECT = re.compile(rf"\.(json|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
 _OBJECTS = (".json", *MARKUP)
+_TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
+_LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
 _LISTS_OF_TASKS = re.compile(
@@ -58,7 +62,7 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     if not files:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
+    is_one = asked.tasks_field is None and (_is_text(files[0]) or _first_task(files[0]))
     read = _each(folder, files) if is_one else _all(folder, files, asked, keep)
     took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
     return Source(str(glob.escape(os.getcwd()) / pattern), where, LINES, read, took=took)
@@ -82,8 +86,7 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
         return Source(folder, str(folder), LINES, _all(folder, files, asked, keep), took=took)
     first = _first_task(files[0]) if files else {}
     held = _only_list(first)
-    has_id = not {*ID_SPELLINGS}.isdisjoint(first)
-    if not first or (len(files) == 1 and held is not None and not has_id):
+    if not first or (len(files) == 1 and held is not None and not _has_id(first)):
         return None
     took = "took the one file in this folder as a task"
     if len(files) > 1:
@@ -128,12 +131,15 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     more = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        sizes = [*map(bytes_of, files)]
-        for at, (file, name) in enumerate(zip(files, names, strict=True)):
-            proof.begin(name, sizes[at])
-            told = progress and partial(_told, progress, sum(sizes[:at]), sum(sizes))
+        total = sum(map(bytes_of, files)) if progress else 0
+        for file, name in zip(files, names, strict=True):
+            proof.begin(name, bytes_of(file))
+            told = progress and partial(_told, progress, proof.size, total)
             source = _of_any_format(file, asked, keep)
             for batch in batches(source, lambda first: Task, proof, told):
+                if batch.title is not None and batch.origin.task == 0 and _has_id(_first_task(file)):
+                    problem = f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
+                    raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 yield from _lines(batch, {FILE: name} if more else {})
 
     return read
@@ -264,11 +270,27 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) ->
 
 def _first_task(file: Path) -> Task:
     """The fields of the object that a file holds; none if it is not an object, or itself a library."""
-    try:
-        fields = FIELDS.decode(_json(file, read_file(file))) if _OBJECT.search(file.name) else {}
-    except UNREADABLE:
+    if not _OBJECT.search(file.name):
         return {}
-    return {} if bytes(fields.get("tasks", b""))[:1] == b"[" else fields
+    source = file_source(file)
+    with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
+        window = Window(pieces, source)
+        window.fill(HEAD)
+        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
+        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
+            return {}  # known by its beginning, mostly: it may be large
+        fields = FIELDS.decode(memoryview(window.text)[at:end])
+        return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
+    return {}
+
+
+def _has_id(task: Task) -> bool:
+    return not {*ID_SPELLINGS}.isdisjoint(task)
+
+
+def _is_text(file: Path) -> bool:
+    """Whether a file is not called as a library is, nor as an object."""
+    return not stem(file.name) and not _OBJECT.search(file.name)
 
 
 def _only_list(task: Task) -> str | None:
@@ -296,8 +318,8 @@ def _json(file: Path, content: bytes) -> bytes:
 def _task(file: Path, content: bytes) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
-        if not stem(file.name):
-            return {"text": Raw(msgspec.json.encode(content.decode()))}
+        if _is_text(file):
+            return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
         return FIELDS.decode(compact(_json(file, content)))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
