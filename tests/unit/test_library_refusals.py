@@ -252,6 +252,16 @@ def test_a_name_may_have_dots(tmp_path: Path) -> None:
             TaskIndex.open(path, fields=Fields(tasks_field="other"))
 
 
+@pytest.mark.parametrize("place", ["x.t", "x.*", "*.t", "*.*", "y"])
+def test_no_key_on_the_way_to_tasks_is_there_twice(tmp_path: Path, place: str) -> None:
+    """Law: readers of JSON take the last of two values of a key, so both are not added up."""
+    path = tmp_path / "t.json"
+    text = json.dumps({"x": {"t": [{"id": "a"}]}, "X": {"t": [{"id": "b"}]}, "y": {"k": {"id": "c"}, "K": {"id": "d"}}})
+    path.write_text(text.replace("X", "x").replace("K", "k"))
+    with pytest.raises(LibraryError, match=r"'[xtk]' is there twice"):
+        read_library(path, fields=Fields(tasks_field=place))
+
+
 def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
     """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
     path = tmp_path / "t.xml"

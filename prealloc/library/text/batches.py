@@ -44,7 +44,6 @@ _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
-_OF_OBJECTS = re.compile(rb'(\[|\{[ \t\n\r]*"(\\.|[^"\\])*"[ \t\n\r]*:)[ \t\n\r]*\{')
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
 _ROOT = "."
@@ -238,18 +237,17 @@ class _Cutter:
         window, seen, mark = self._window, set[str](), self._window.byte(at)
         while mark != b"}":
             key, at = window.read_key(at)
-            begins, rest = at, _rest(path, key)
-            window.fill(at + HEAD)
-            opening = window.byte(at)
+            begins, rest, opening = at, _rest(path, key), window.byte(at)
             if path.startswith("*"):
                 self.title = key
-                rest = rest if rest or _OF_OBJECTS.match(window.text, at) else None
+                rest = rest if rest or self._has_objects(at) else None
             if rest is None or (rest and opening != b"{"):
                 at = window.after(at)
+            elif key in seen or (not rest and self._found and "*" not in (self._source.tasks_field or "")):
+                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
             elif rest:
+                seen.add(key)
                 at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
-            elif key in seen or (self._found and "*" not in (self._source.tasks_field or "")):
-                raise Damage(f"{shown(path)} is there twice", at, hint=f"keep one {shown(path)}")
             elif opening not in (b"[", b"{", b""):
                 raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=_SHAPES)
             else:
@@ -267,11 +265,22 @@ class _Cutter:
                 at = 0
         return at + 1
 
+    def _has_objects(self, at: int) -> bool:
+        """Whether what begins at `at` is a list or an object whose first value is an object."""
+        window, opening = self._window, self._window.byte(at)
+        inside = window.skip_space(at + 1) if opening in (b"[", b"{") else at + 1
+        if opening == b"{" and window.byte(inside) == b'"':
+            _, inside = window.read_key(inside)
+        return opening in (b"[", b"{") and window.byte(inside) == b"{"
+
     def _by_id(self, at: int) -> Generator[Batch, None, int]:
         """The tasks of an object that has each under its id; `at` as above. Gives the place behind the object."""
-        window, mark = self._window, self._window.byte(at)
+        window, mark, seen = self._window, self._window.byte(at), set[str]()
         while mark != b"}":
             key, begins = window.read_key(at)
+            if key in seen:
+                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+            seen.add(key)
             at = window.after(begins)
             if window.byte(begins) != b"{":
                 raise Damage("the task is not a JSON object", begins)
