@@ -156,6 +156,15 @@ def test_convert_writes_our_names(type_: Type, tmp_path: Path) -> None:
     assert first == {"id": "r0", "task_type": "task", **NAMED[0]}
 
 
+def test_convert_takes_the_lists_of_a_folder(type_: Type, tmp_path: Path) -> None:
+    """Law: what is a library by --tasks-field is one for every command."""
+    for name in "ab":
+        (tmp_path / "lists").mkdir(exist_ok=True)
+        (tmp_path / "lists" / f"{name}.json").write_text(json.dumps({"tasks": [{"id": name}]}))
+    type_("library", "convert", "lists", "out.json", "--tasks-field", "tasks")
+    assert read_library(tmp_path / "out.json").ids == ["a", "b"]
+
+
 @pytest.mark.parametrize("keep", ["level,about", "all"])
 def test_results_are_grouped_by_kept_fields(type_: Type, tmp_path: Path, keep: str) -> None:
     """Law: a field that the plan ships is a key, as a setting is; one that it does not is unknown."""

@@ -262,6 +262,20 @@ def test_no_key_on_the_way_to_tasks_is_there_twice(tmp_path: Path, place: str) -
         read_library(path, fields=Fields(tasks_field=place))
 
 
+def test_an_index_is_used_for_its_own_place(tmp_path: Path) -> None:
+    """Law: the tasks of another list are not taken because somebody made an index of it; one of many lists is none."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"tasks": [{"id": "a"}], "held": {"out": [{"id": "b"}]}}))
+    for place, other, id, told in (("held.out", None, "a", "held.out"), (None, "held.out", "b", "")):
+        libraries.index(path, tasks_field=place)
+        notes: list[str] = []
+        assert read_library(path, fields=Fields(tasks_field=other), notes=notes.append).ids == [id]
+        assert f"the index of t.json is not used: {told and f'it is of ‹tasks_field› {told}'}" in notes[0]
+        assert read_library(path, fields=Fields(tasks_field=place)).way == "index"
+    with pytest.raises(LibraryError, match="only one list in a JSON file can be indexed"):
+        libraries.index(path, tasks_field="held.*")
+
+
 def test_texts_in_xml_become_fields(tmp_path: Path) -> None:
     """Law: a task has the attributes and the parts of its element, with all text in them, or its own text."""
     path = tmp_path / "t.xml"
