@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,14 @@ SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 def is_pattern(path: Path) -> bool:
     """Whether a path is a pattern of files (`data/*.jsonl`, `tasks/**/task.json`), and not one of a file."""
     return glob.has_magic(str(path)) and not os.path.lexists(path)
+
+
+def files_of(library: Path) -> list[Path]:
+    """A library, and the files that it is in: those of a pattern, or of a folder and the folders in it."""
+    inside = glob.escape(str(library))
+    patterns = [f"{inside}/*", f"{inside}/*/*"] if os.path.isdir(library) else [library] if is_pattern(library) else []
+    found = (glob.iglob(str(each), recursive=True, include_hidden=True) for each in patterns)
+    return [library, *map(Path, chain.from_iterable(found))]
 
 
 class _In:
