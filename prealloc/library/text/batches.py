@@ -162,19 +162,17 @@ class _Cutter:
 
     def _items(self, at: int) -> Generator[Batch, None, int]:
         """The tasks of the array that begins at `at`. Gives the place behind it."""
-        window = self._window
-        window.drop_space(at + 1)
-        opening = b""
-        if window.byte(0) == b"]":
-            return 1
+        window, opening = self._window, b""
+        window.open_array(at)
+        if window.byte(1) == b"]":
+            return 2
         while True:
-            window.put_back(bytearray(b"["))
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._guessed(opening) or self._stepped()
             if window.byte(0) == b"]":
                 return 1
-            window.drop_space(1)
+            window.open_array(0)
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
@@ -395,6 +393,7 @@ def _cuts(window: Window, opening: bytes) -> Iterator[int]:
     text = window.text
     if window.ended and len(text) <= 2 * BATCH and (end := text.rfind(b"]")) >= 0:
         yield end
+        text = window.text  # it was dropped, and put back
     if opening:  # as late as can be: what is left is copied
         at = text.rfind(opening, 0, 2 * BATCH)
         at = text.find(opening, 2 * BATCH) if at < 0 else at

@@ -69,8 +69,12 @@ class Window(Cursor):
         if self._source.once:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
-        gone, self.text = self.text, self.text[size:]
-        del gone[size:]
+        if size < len(self.text) - size:  # the smaller part is copied
+            gone = self.text[:size]
+            del self.text[:size]
+        else:
+            gone, self.text = self.text, self.text[size:]
+            del gone[size:]
         return gone
 
     def put_back(self, text: bytearray) -> None:
@@ -85,6 +89,15 @@ class Window(Cursor):
         self.drop(at)
         while self.byte(0) and (blank := space_at(self.text, 0)):
             self.drop(blank)
+
+    def open_array(self, at: int) -> None:
+        """Lets go of all before the task behind `at`, but for one byte: a bracket takes its place."""
+        self.drop(at)
+        while self.byte(1) and (blank := space_at(self.text, 1)) > 1:
+            self.drop(blank - 1)
+        if self._source.once:
+            self._lines += self.text.count(b"\n", 0, 1)
+        self.text[:1] = b"["
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
