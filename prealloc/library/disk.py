@@ -183,6 +183,9 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
         hashed(piece)
         return piece
 
+    if os.fstat(descriptor).st_size - at <= _PIECE:
+        yield from iter(read, b"")  # a thread takes longer to start
+        return
     with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:
         ahead = deque(thread.submit(read) for _ in range(_AHEAD))
         while piece := ahead.popleft().result():

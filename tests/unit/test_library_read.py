@@ -146,8 +146,9 @@ def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     assert told[-1] == (path.stat().st_size,) * 2
 
 
-def test_the_switch_interval_is_given_back(tmp_path: Path) -> None:
+def test_the_switch_interval_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: threads take turns as quickly as before once a library is read, damaged, or given up."""
+    monkeypatch.setattr("prealloc.library.disk._PIECE", 99)  # a file of one piece needs no thread
     before = sys.getswitchinterval()
     good = write(tmp_path, "x.json", json.dumps(TASKS))
     during: list[float] = []
