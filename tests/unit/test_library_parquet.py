@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
@@ -22,6 +23,7 @@ from stored import PROVED, RECORDS, all_of, record, spoiled, write_all
 
 from examples import examples
 from prealloc.errors import InputError, LibraryError
+from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
@@ -332,9 +334,14 @@ def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "type": pa.array([], pa.string())}), path)
     with pytest.raises(LibraryError, match="the library has no tasks"):
         opened(path)
-    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "type", "id"]), path)
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "type", "id"])
+    pq.write_table(table, path)
     with pytest.raises(LibraryError, match="two columns are called 'id'"):
         opened(path)
+    pa.feather.write_feather(table, tmp_path / "x.arrow")
+    for library in (tmp_path / "x.arrow", tmp_path / "*.arrow"):
+        with pytest.raises(LibraryError, match="two columns are called 'id'"):
+            read_library(library)
 
 
 @given(data=st.data())

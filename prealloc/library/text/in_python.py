@@ -14,8 +14,10 @@ from prealloc.library.disk import Progress, open_library_file
 from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.words import shown
 
 NAME = "tasks in Python"
+_ROWS = 1_000
 
 
 def python_source(tasks: Any, needed: frozenset[str]) -> Source:
@@ -48,8 +50,18 @@ def lines_of_arrow(path: Path, pieces: Iterator[bytes], needed: frozenset[str]) 
         reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
         numbers = range(reader.num_record_batches) if is_file else ()
         batches = map(reader.get_batch, numbers) if is_file else reader
-        for place, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+        for place, row in enumerate(row for batch in batches for row in _rows_of(batch, where)):
             yield _line(row, f"{where}, row {place} (counted from 0)", needed)
+
+
+def _rows_of(batch: Any, where: str) -> Iterator[Any]:
+    """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
+    names = batch.schema.names
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LibraryError(f"two columns are called {shown(twice)}", where=where, hint="rename or drop one of them")
+    for at in range(0, batch.num_rows, _ROWS):
+        yield from batch.slice(at, _ROWS).to_pylist()
 
 
 def _rows(tasks: Any) -> Iterable[Any]:
@@ -58,7 +70,7 @@ def _rows(tasks: Any) -> Iterable[Any]:
     elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
         rows = tasks.to_dict("records")
     elif hasattr(tasks, "to_batches"):  # Arrow
-        rows = (row for batch in tasks.to_batches() for row in batch.to_pylist())
+        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch, NAME))
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
         rows = tasks
     else:
