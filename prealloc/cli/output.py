@@ -111,7 +111,7 @@ def _as_typed(error: PreallocError) -> PreallocError:
     return told
 
 
-_OFFERED = re.compile(r"‹(id_from|tasks_field)› (content|position|'[^']+'|[\w.-]+)")
+_OFFERED = re.compile(r"‹(id_from|tasks_field)› ((?:'[^']*'|\"[^\"]*\"|[^\s'\",$]|,(?=\S))+)")
 
 
 def _with_command(hint: str) -> str:

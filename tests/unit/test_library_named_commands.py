@@ -47,6 +47,16 @@ def test_either_command_for_lists_in_files_works_as_it_is_printed(type_: Type, t
     assert type_(*items, "--id-from", "position", "--type-field", "file").code == 0
 
 
+@pytest.mark.parametrize("name", ["a/b", "it's", "contents", "-x", "a,b", "a b", "$(a)", "é+"])
+def test_the_command_for_a_list_names_it(type_: Type, tmp_path: Path, name: str) -> None:
+    """Law: whatever the list is called, the command takes that one."""
+    tasks = [{"id": str(n), "type": "t"} for n in range(2)]
+    (tmp_path / "t.json").write_text(json.dumps({name: tasks, "b": [{"n": 1}]}))
+    (command,) = [" ".join(type_("plan", "t.json", "-n", "2").err.split()).partition("such as: ")[2]]
+    assert shlex.split(command)[-2:] == ["--tasks-field", name]
+    assert type_(*shlex.split(command)[1:]).code == 0
+
+
 def test_no_command_is_offered_that_is_refused_for_something_else(type_: Type, tmp_path: Path) -> None:
     """Law: where types are missing too, as behind a line of other things, no command ends the refusal."""
     (tmp_path / "head.jsonl").write_text('{"version": 1}\n{"id": "a", "type": "x"}\n')
