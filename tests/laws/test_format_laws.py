@@ -350,8 +350,10 @@ def places(draw: st.DrawFn) -> tuple[str, str]:
     return path, draw(st.sampled_from(["", "\ufeff"])) + text.replace("[", "[" + " " * draw(st.sampled_from([0, 600])))
 
 
-def there(value: Any, names: list[str], title: str | None = None) -> Iterator[list[tuple[str, str]] | None]:
-    """The tasks at each place that these names lead to; None where something else is."""
+def there(
+    value: Any, names: list[str], title: str | None = None
+) -> Iterator[tuple[type, list[tuple[str, str]] | None]]:
+    """The tasks at each place that these names lead to, and what holds them; None where something else is."""
     for key, inner in value.items():
         if names[0] in ("*", key) or key == ".".join(names):
             rest, name = ([] if key == ".".join(names) else names[1:]), key if names[0] == "*" else title
@@ -363,18 +365,19 @@ def there(value: Any, names: list[str], title: str | None = None) -> Iterator[li
                 yield from there(inner, rest, name) if isinstance(inner, dict) else ()
             elif is_one or names[0] != "*":
                 fine = isinstance(inner, list | dict) and all(isinstance(t, dict) for _, t in tasks)
-                yield [(t.get("id", key), t.get("type", name)) for key, t in tasks] if fine else None
+                yield type(inner), [(t.get("id", key), t.get("type", name)) for key, t in tasks] if fine else None
 
 
 @examples(200, allow=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(places(), st.integers(1, 400), st.integers(1, 400))
-@example(("*", json.dumps({"a": {"k" * 600: {"id": "0"}}, "b": [{"id": "1"}]})), 9, 9)
+@example(("*", json.dumps({"a": {"k" * 600: {"id": "0"}}, "b": {"k": {"id": "1"}}})), 9, 9)
 @example(("*", json.dumps({"a": [{"id": "0"}], "b": [{"id": "1"}]}).replace("[", f"[{' ' * 600}")), 9, 9)
 def test_a_place_has_the_tasks_that_python_finds_there(place: tuple[str, str], piece: int, batch: int) -> None:
     """Law: wherever pieces end, from a file, packed or piped; a list behind `*` is the type of tasks without one."""
     path, text = place
     found = [*there(json.loads(text.removeprefix("\ufeff")), path.split("."))]
-    wanted = None if None in found else [task for tasks in found for task in tasks or ()]
+    kinds, held = {kind for kind, _ in found}, [tasks for _, tasks in found]
+    wanted = None if None in held or len(kinds) > 1 else [task for tasks in held for task in tasks or ()]
     assume(wanted is None or all(id.isdigit() for id, _ in wanted))  # not objects of others
     if not wanted or (len(found) > 1 and "*" not in path):
         wanted = None

@@ -213,9 +213,19 @@ def test_tasks_lie_under_their_ids(tmp_path: Path) -> None:
         ({"a": {"x": 1}}, "a", "the task is not a JSON object"),
         ([{"id": "a"}], "a", "‹tasks_field› a: the library is not an object with lists"),
         ({"a": []}, "a", "the library has no tasks"),
+        (
+            {"about": {"by": {"name": "x"}}, "test": [{"id": "a"}]},
+            "*",
+            "* stands for lists and for objects of tasks: 'test' is unlike those before",
+        ),
+        (
+            {name: {"tasks": [{"id": name}]} for name in ("easy", "hard")},
+            None,
+            "a JSON object without \"tasks\": it has 'easy', 'hard'",
+        ),
     ],
 )
-def test_a_place_without_tasks_is_refused(tmp_path: Path, document: Any, place: str, told: str) -> None:
+def test_a_place_without_tasks_is_refused(tmp_path: Path, document: Any, place: str | None, told: str) -> None:
     """Law: whoever names a place gets its tasks, or is told what is there."""
     path = tmp_path / "t.json"
     path.write_text(json.dumps(document))

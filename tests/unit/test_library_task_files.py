@@ -58,6 +58,8 @@ def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tupl
         (told,) = made.file.libraries
         assert told.types == dict.fromkeys(["a", "b"] if "/" in names[0] else ["it's ruin", "navigate"], 4)
     assert len(read_library(folder, fields=Fields(id_from="content"))) == 2
+    told = "took each of 2 files as a task; the first has a list 'examples'"
+    assert read_library(folder / "**" / "*.json").took == told
 
 
 def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ class _Cutter:
         self._guesses = _WRONG_GUESSES
         self._found = False
         """Whether a document has tasks."""
+        self._opening = b""
+        """Whether those of a document are lists or objects."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
         self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
@@ -249,8 +251,11 @@ class _Cutter:
             elif opening not in (b"[", b"{", b""):
                 raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=_SHAPES)
             else:
+                if self._opening not in (b"", opening):
+                    problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
+                    raise Damage(problem, at, hint="name one of them")
                 seen.add(key)
-                self._found = True
+                self._found, self._opening = True, opening
                 tasks = self._by_id(window.skip_space(at + 1)) if opening == b"{" else self._items(at)
                 at = window.skip_space((yield from tasks))
             if not self._found:
@@ -310,7 +315,8 @@ class _Cutter:
         objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
         deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
         sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
-        alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
+        shared = set.intersection(*sets) if len(sets) > 1 else set()
+        alike = not deeper or (shared and ("tasks", b"[") not in shared)
         if len(values) == len(at_brace) > 1 and alike and asked is None:
             return (yield from self._by_id(window.skip_space(1)))
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"

@@ -62,9 +62,11 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     if not files:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    is_one = asked.tasks_field is None and (_is_text(files[0]) or _first_task(files[0]))
+    first = {} if asked.tasks_field is not None else _first_task(files[0])
+    is_one = first or (asked.tasks_field is None and _is_text(files[0]))
     read = _each(folder, files) if is_one else _all(folder, files, asked, keep)
     took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
+    took += _with_list(first)
     return Source(str(glob.escape(os.getcwd()) / pattern), where, LINES, read, took=took)
 
 
@@ -91,7 +93,7 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     took = "took the one file in this folder as a task"
     if len(files) > 1:
         took = f"took each of the {len(files):,} files in this folder as a task"
-    took += "" if held is None else f"; the first has a list {shown(held)}"
+    took += _with_list(first)
     return Source(folder, str(folder), LINES, _each(folder, files, asked), took=took)
 
 
@@ -297,6 +299,11 @@ def _only_list(task: Task) -> str | None:
     """The field that is the only list of objects in a task."""
     lists = [name for name, raw in task.items() if re.match(rb"\[\s*\{", raw)]
     return lists[0] if len(lists) == 1 else None
+
+
+def _with_list(first: Task) -> str:
+    held = _only_list(first)
+    return "" if held is None else f"; the first has a list {shown(held)}"
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
