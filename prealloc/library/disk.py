@@ -100,7 +100,7 @@ def files_below(folder: Path) -> list[Path]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(below / entry.name)
-                    elif not entry.is_dir():  # reading it tells what is no file
+                    elif not entry.is_dir():  # whoever reads it tells a link to nowhere
                         found.append(below / entry.name)
         except OSError as error:
             problem = f"the folder cannot be read: {error.strerror}"
