@@ -13,6 +13,7 @@ from small_tasks import offered_pattern, offered_place, planned
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
+from prealloc.library.text import files
 from prealloc.library.text.files import matching
 from prealloc.model.fields import COMMON, Fields
 
@@ -172,3 +173,18 @@ def test_the_first_file_of_a_pattern_is_not_held(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert source.took == "took the tasks of 1 files"
         assert peak < 10 << 20
+
+
+def test_a_part_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the size that is proved of a file is that of its content, or nothing is read."""
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name}))
+
+    def grows(path: Path) -> int:
+        size = path.stat().st_size
+        path.write_text(f"{path.read_text()}\n{json.dumps({'id': 'more'})}")
+        return size
+
+    monkeypatch.setattr(files, "bytes_of", grows)
+    with pytest.raises(LibraryError, match="the file was changed while it was read"):
+        read_library(tmp_path / "*.jsonl")

@@ -19,7 +19,16 @@ from msgspec import Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.disk import Progress, bytes_of, files_below, head_of, open_library_file, pieces_of, read_file
+from prealloc.library.disk import (
+    Progress,
+    bytes_of,
+    changed_meanwhile,
+    files_below,
+    head_of,
+    open_library_file,
+    pieces_of,
+    read_file,
+)
 from prealloc.library.folder import stem
 from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names, needed
@@ -135,14 +144,17 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         total = sum(map(bytes_of, files)) if progress else 0
         for file, name in zip(files, names, strict=True):
-            proof.begin(name, bytes_of(file))
-            told = progress and partial(_told, progress, proof.size, total)
+            before, size = proof.size, bytes_of(file)
+            proof.begin(name, size)
+            told = progress and partial(_told, progress, before, total)
             source = _of_any_format(file, asked, keep)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.title is not None and batch.origin.task == 0 and _has_id(_first_task(file)):
                     problem = f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
                     raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 yield from _lines(batch, {FILE: name} if more else {})
+            if proof.size != before + size:
+                raise changed_meanwhile(str(file))
 
     return read
 
