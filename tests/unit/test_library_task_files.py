@@ -188,3 +188,14 @@ def test_a_part_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(files, "bytes_of", grows)
     with pytest.raises(LibraryError, match="the file was changed while it was read"):
         read_library(tmp_path / "*.jsonl")
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Law: by their endings, where nothing else does: two files are no type together, nor have one id."""
+    for name in ("a.jsonl", "a.ndjson"):
+        (tmp_path / name).write_text(json.dumps({"id": name}))
+    assert read_library(tmp_path / "*", fields=Fields(type_field="file")).types == ["a.jsonl", "a.ndjson"]
+    for name in ("t/a.md", "t/a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("Do a.")
+    assert read_library(tmp_path / "t" / "*").ids == ["a.md", "a.txt"]

@@ -319,12 +319,13 @@ def _with_list(first: Task) -> str:
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """What tells the files apart: their names, or those of their folders, or their paths."""
-    paths = [Path(readable_name(str(file.relative_to(folder).with_suffix("")))) for file in files]
-    for names in ([path.name for path in paths], [path.parent.name for path in paths]):
+    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
+    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
+    paths = [path.with_suffix("") for path in whole]
+    for names in ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)]):
         if len(set(names)) == len(names) and all(names):
             return names
-    return [path.as_posix() for path in paths]
+    return [path.as_posix() for path in whole]
 
 
 def _json(file: Path, content: bytes) -> bytes:
