@@ -26,6 +26,12 @@ def is_pattern(path: Path) -> bool:
     return glob.has_magic(str(path)) and not os.path.lexists(path)
 
 
+def seen_from(folder: Path, given: Path) -> Path:
+    """A path that counts from a folder, whose own name is no pattern."""
+    path = folder / given
+    return glob.escape(str(folder)) / given if glob.has_magic(str(given)) and is_pattern(path) else path
+
+
 def files_of(library: Path) -> list[Path]:
     """A library, and the files that it is in: those of a pattern, or of a folder and the folders in it."""
     inside = glob.escape(str(library))

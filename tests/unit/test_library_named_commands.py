@@ -108,6 +108,11 @@ def test_a_config_names_fields_and_lists_from_its_folder_and_from_home(
     assert type_("config", "check", "home/x.toml").code == 0
     config.write_text("[library]\npath = 'named.jsonl'\nid_field = 'ref'\n")
     assert type_("plan", "--config", "home/x.toml", "--id-from", "content", "-n", "1").code == 0
+    config.write_text("[library]\npath = '*.jsonl'\nid_field = 'ref'\n")
+    home.rename(tmp_path / "home [1]")
+    made = json.loads(type_("plan", "--config", "home [1]/x.toml", "-n", "1", "--json").out)["plan"]
+    assert made["libraries"][0]["tasks"] == len(NAMED)
+    (tmp_path / "home [1]").rename(home)
     wrong = type_("plan", "named.jsonl", "-n", "0", "--id-from", "name", "--ids", "none")
     assert [text in wrong.err for text in ("--num-instances", "--id-from", "--ids none")] == [True] * 3
     config.write_text("[library]\nid_from = 'name'\n")

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import readable_name
+from prealloc.files.paths import readable_name, seen_from
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import (
     Progress,
@@ -76,7 +76,7 @@ def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     read = _each(folder, files) if is_one else _all(folder, files, asked, keep)
     took = f"took {'each' if is_one else 'the tasks'} of {len(files):,} files{' as a task' if is_one else ''}"
     took += _with_list(first)
-    return Source(str(glob.escape(os.getcwd()) / pattern), where, LINES, read, took=took)
+    return Source(str(seen_from(Path.cwd(), pattern)), where, LINES, read, took=took)
 
 
 def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
