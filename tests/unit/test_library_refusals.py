@@ -234,6 +234,14 @@ def test_a_place_without_tasks_is_refused(tmp_path: Path, document: Any, place: 
     assert caught.value.problem == told
 
 
+def test_a_place_may_be_too_deep(tmp_path: Path) -> None:
+    """Law: not even a thousand objects in one another end in a traceback."""
+    path = tmp_path / "t.json"
+    path.write_text('{"a":' * 2_000 + "1" + "}" * 2_000)
+    with pytest.raises(LibraryError, match="‹tasks_field› leads too deep"):
+        read_library(path, fields=Fields(tasks_field=".".join("a" * 2_000)))
+
+
 def test_a_place_is_for_documents(tmp_path: Path) -> None:
     """Law: rows have no places; a table, a database and Python's tasks are refused with one, and read without."""
     table = tmp_path / "t.csv"

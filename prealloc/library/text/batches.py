@@ -125,6 +125,9 @@ class _Cutter:
                 yield from self._document()
         except Damage as damage:
             raise Batch(OBJECTS, window.text, self._where, window.origin(0)).of_damage(damage) from None
+        except RecursionError:
+            hint = "name a list that is less deep"
+            raise LibraryError("‹tasks_field› leads too deep", where=self._where, hint=hint) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
         self.last = Batch(fmt, text, self._where, origin, key, title=self.title)
