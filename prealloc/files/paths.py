@@ -27,7 +27,7 @@ def is_pattern(path: Path) -> bool:
 
 
 def seen_from(folder: Path, given: Path) -> Path:
-    """A path that counts from a folder, whose own name is no pattern."""
+    """A path that counts from a folder; in the folder's own name * stands for itself."""
     path = folder / given
     return glob.escape(str(folder)) / given if glob.has_magic(str(given)) and is_pattern(path) else path
 

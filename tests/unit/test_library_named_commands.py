@@ -57,6 +57,20 @@ def test_the_command_for_a_list_names_it(type_: Type, tmp_path: Path, name: str)
     assert type_(*shlex.split(command)[1:]).code == 0
 
 
+def test_no_command_is_offered_for_a_list_that_cannot_be_named(type_: Type, tmp_path: Path) -> None:
+    """Law: as where a key is empty or has a quote."""
+    tasks = [{"id": str(n), "type": "t"} for n in range(2)]
+    (tmp_path / "t.json").write_text(json.dumps({"": tasks, 'a"b': tasks, "b": [{"n": 1}]}))
+    told = " ".join(type_("plan", "t.json", "-n", "2").err.split())
+    assert told.endswith("such as: prealloc plan t.json -n 2 --tasks-field b")
+
+
+def test_a_pattern_that_the_shell_replaced_is_told(type_: Type) -> None:
+    """Law: where a library is what a command takes, and only there."""
+    assert "put a pattern in quotes" in type_("plan", "named.jsonl", "plain.jsonl").err
+    assert "put a pattern in quotes" not in type_("verify", "plan/", "plain.jsonl").err
+
+
 def test_no_command_is_offered_that_is_refused_for_something_else(type_: Type, tmp_path: Path) -> None:
     """Law: where types are missing too, as behind a line of other things, no command ends the refusal."""
     (tmp_path / "head.jsonl").write_text('{"version": 1}\n{"id": "a", "type": "x"}\n')
