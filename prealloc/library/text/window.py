@@ -41,18 +41,13 @@ class Window(Cursor):
 
     def fill(self, size: int) -> None:
         """Takes in more until so many bytes are held, or all that is left."""
-        end, pieces = len(self.text), list[bytes | bytearray]([self.text])
-        while end < size and not self.ended:
+        while len(self.text) < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
             piece = piece or b""
-            pieces.append(piece)
-            end += len(piece)
+            self.text += piece
             if self._decoder.getstate()[0] or not piece.isascii():
-                end = self._end_of_utf8(piece, end)
-        if len(pieces) > 1:
-            self.text = bytearray().join(pieces)
-            del self.text[end:]
+                del self.text[self._end_of_utf8(piece, len(self.text)) :]
 
     def _end_of_utf8(self, piece: bytes, end: int) -> int:
         """Where what ends at `end` with this piece ceases to be UTF-8: behind that, nothing is read."""
