@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from itertools import chain
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,11 +33,17 @@ def seen_from(folder: Path, given: Path) -> Path:
 
 
 def files_of(library: Path) -> list[Path]:
-    """A library, and the files that it is in: those of a pattern, or of a folder and the folders in it."""
-    inside = glob.escape(str(library))
-    patterns = [f"{inside}/*", f"{inside}/*/*"] if os.path.isdir(library) else [library] if is_pattern(library) else []
-    found = (glob.iglob(str(each), recursive=True, include_hidden=True) for each in patterns)
-    return [library, *map(Path, chain.from_iterable(found))]
+    """A library, and the files that it is in: those of a pattern, or all in a folder and below it."""
+    if is_pattern(library):
+        return [Path(name) for name in glob.iglob(str(library), recursive=True)]
+    found, folders = [library], [library]
+    while folders:
+        with suppress(OSError, ValueError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                found.append(Path(entry.path))
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(found[-1])
+    return found
 
 
 class _In:
