@@ -172,8 +172,6 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
     Between the two it needs the interpreter for a moment. Python lets it wait for 5 ms, in which a whole batch is
     decoded: the two would take turns.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
 
     def read() -> bytes:
@@ -186,6 +184,9 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
     if os.fstat(descriptor).st_size - at <= _PIECE:
         yield from iter(read, b"")  # a thread takes longer to start
         return
+
+    from concurrent.futures import ThreadPoolExecutor
+
     with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:
         ahead = deque(thread.submit(read) for _ in range(_AHEAD))
         while piece := ahead.popleft().result():
