@@ -36,7 +36,7 @@ def files_of(library: Path) -> list[Path]:
     """A library, and the files that it is in: those of a pattern, or all in a folder and below it."""
     if is_pattern(library):
         return [Path(name) for name in glob.iglob(str(library), recursive=True)]
-    found, folders = [library], [library]
+    found, folders = [library], [library] if os.path.isdir(library) else []
     while folders:
         with suppress(OSError, ValueError), os.scandir(folders.pop()) as entries:
             for entry in entries:
