@@ -27,6 +27,7 @@ from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.library.text import in_python
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
 
@@ -342,6 +343,21 @@ def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
     for library in (tmp_path / "x.arrow", tmp_path / "*.arrow"):
         with pytest.raises(LibraryError, match="two columns are called 'id'"):
             read_library(library)
+
+
+def test_arrow_that_changes_behind_its_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the rows are those of the bytes that were hashed."""
+    path = tmp_path / "x.arrow"
+    pa.feather.write_feather(pa.table({"id": ["a", "b"]}), path)
+    line = in_python._line
+
+    def changed(*words: Any) -> bytes:
+        os.utime(path, ns=(0, 0))
+        return line(*words)
+
+    monkeypatch.setattr(in_python, "_line", changed)
+    with pytest.raises(LibraryError, match="the file was changed while it was read"):
+        read_library(path)
 
 
 @given(data=st.data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import Progress, open_library_file
+from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile
 from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -35,16 +36,16 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     return Source(NAME, NAME, LINES, read, once=True)
 
 
-def lines_of_arrow(path: Path, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
-    """The rows of an Arrow file or stream, of which the pieces are all bytes. Raises LibraryError."""
+def lines_of_arrow(path: Path, file: int, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
+    """The rows of an Arrow file or stream that is open, of which the pieces are all bytes. Raises LibraryError."""
     from prealloc.library.parquet.library import arrow_errors, need_pyarrow
 
-    where = str(path)
+    where, identity = str(path), FileIdentity.of(file)
     need_pyarrow(where)
     deque(pieces, maxlen=0)  # for those who count and hash them
     from pyarrow import ipc
 
-    with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+    with open(os.dup(file), "rb") as raw, arrow_errors(where):
         is_file = raw.read(6) == b"ARROW1"
         raw.seek(0)
         reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
@@ -52,6 +53,8 @@ def lines_of_arrow(path: Path, pieces: Iterator[bytes], needed: frozenset[str]) 
         batches = map(reader.get_batch, numbers) if is_file else reader
         for place, row in enumerate(row for batch in batches for row in _rows_of(batch, where)):
             yield _line(row, f"{where}, row {place} (counted from 0)", needed)
+        if not identity.is_of(file):  # what was hashed
+            raise changed_meanwhile(where)
 
 
 def _rows_of(batch: Any, where: str) -> Iterator[Any]:
