@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.files.paths import seen_from
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
@@ -109,7 +110,7 @@ def load_config(file: str | Path) -> Experiment:
         mistakes = dict.fromkeys(read.mistakes)  # a wrong value is reported by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
     library |= {
-        name: str(path.parent / Path(library[name]).expanduser())
+        name: str(seen_from(path.parent, Path(library[name]).expanduser()))
         for name in ("path", "ids", "exclude_ids")
         if name in library
     }

@@ -35,7 +35,7 @@ def index(
     """Makes the index of a JSON library file, beside it or in the user's cache folder. Raises LibraryError."""
     from prealloc.library.packed.indexing import make_index
 
-    return make_index(json_path(library, difficulty), fields=Fields.checked(**named), progress=progress)
+    return make_index(json_path(library, difficulty, **named), fields=Fields.checked(**named), progress=progress)
 
 
 def check_index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> str:
@@ -71,9 +71,9 @@ def convert(
     )
 
 
-def is_text(library: str | Path, *, difficulty: str | None = None) -> bool:
+def is_text(library: str | Path, *, difficulty: str | None = None, **named: Unpack[FieldOptions]) -> bool:
     """Whether a library is a text, such as JSON: then `convert` tells its progress in bytes, else in tasks."""
-    return text_source(library_path(library, difficulty), difficulty) is not None
+    return text_source(library_path(library, difficulty), difficulty, Fields.checked(**named)) is not None
 
 
 def stats(
@@ -106,16 +106,16 @@ def stats(
     return stats_of(opened, reads=reads, cache_bytes=most_bytes, sampled=sampled, seed=seed)
 
 
-def json_path(library: str | Path, difficulty: str | None) -> Path:
+def json_path(library: str | Path, difficulty: str | None, **named: Unpack[FieldOptions]) -> Path:
     """The file of a JSON library. Raises LibraryError for all others: they have no index and need none."""
     if str(library) == "-":
         hint = "save it to a file, and index that"
         raise LibraryError("standard input cannot be indexed: it can be read only once", where="-", hint=hint)
-    text = text_source(library_path(library, difficulty), difficulty)
+    text = text_source(library_path(library, difficulty), difficulty, Fields.checked(**named))
     if text is None or text.is_made:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
-            "only a JSON file can be indexed: tasks of other formats are read without an index",
+            "only one list in a JSON file can be indexed: tasks of other formats are read without an index",
             where=str(library),
             hint=hint,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from prealloc.files.paths import PlanPaths, plan_beside
+from prealloc.files.paths import PlanPaths, files_of, plan_beside
 from prealloc.model.plan import LibraryInfo, PlanFile, Shard
 from prealloc.store import plan_folder
 from prealloc.store.manifests import read_manifest, read_plan_file
@@ -47,10 +47,9 @@ def copies_of(libraries: Iterable[LibraryInfo]) -> dict[int, set[str | Path]]:
     known: dict[int, set[str | Path]] = {}
     for library in libraries:
         known.setdefault(library.bytes, set()).add(library.sha256)
-        path = Path(library.path)
-        with suppress(OSError, ValueError):
-            for file in path.iterdir() if path.is_dir() else [path]:
-                if size := file.stat().st_size:
+        for file in files_of(Path(library.path)):
+            with suppress(OSError, ValueError):
+                if file.is_file() and (size := file.stat().st_size):
                     known.setdefault(size, set()).add(file)
     return known
 

@@ -119,8 +119,9 @@ def read_sources(
         )
         if opened.took:
             notes(opened.took)
-        elif difficulty is not None and PLACE not in str(library):
-            notes(f"difficulty {difficulty!r} has no effect: {library} is a file")
+        if difficulty is not None and PLACE not in str(library) and not (opened.took and os.path.isdir(path)):
+            kind = "a pattern" if opened.took else "a file"
+            notes(f"difficulty {difficulty!r} has no effect: {library} is {kind}")
         if two := opened.counts.two_ids:
             notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = opened

@@ -112,7 +112,8 @@ class Command(TyperCommand):
             if unknown := getattr(error, "option_name", None):
                 raise OptionsError([_misused(unknown, getattr(error, "possibilities", None), ctx)]) from None
             extra = str(error).partition("unexpected extra ")[2].partition(" (")[2].removesuffix(")")
-            if extra and any(param.metavar == "LIBRARY" for param in self.get_params(ctx)):
+            taken = [param.metavar for param in self.get_params(ctx) if param.param_type_name == "argument"]
+            if extra and "LIBRARY" in taken:
                 hint = "put a pattern in quotes: 'data/*.jsonl' is one library of many files"
                 raise OptionsError(
                     [Mistake("LIBRARY", f"only one is taken, and there is more: {cut(extra)}", hint)]

@@ -137,7 +137,7 @@ def index(
     from prealloc.api import libraries as api
     from prealloc.report import human
 
-    places = () if check else index_places(api.json_path(library, difficulty))
+    places = () if check else index_places(api.json_path(library, difficulty, **given))
     with ended_by_signals(*places), byte_progress(f"reading {library.name}", shown=not json) as progress:
         if check:
             sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
@@ -191,7 +191,7 @@ def convert(
 
     label = f"converting {library.name}"
     # Other formats are read task by task: for them bytes do not show the progress.
-    if api.is_text(library, difficulty=difficulty):
+    if api.is_text(library, difficulty=difficulty, **given):
         bar = byte_progress(label, shown=not json)
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)

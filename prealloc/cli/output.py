@@ -111,14 +111,16 @@ def _as_typed(error: PreallocError) -> PreallocError:
     return told
 
 
-_OFFERED = re.compile(r"‹(id_from|tasks_field)› (content|position|'[^']+'|[\w.-]+)")
+_OFFERED = re.compile(r"‹(id_from|tasks_field)› ((?:'[^']*'|\"[^\"]*\"|[^\s'\",$]|,(?=\S))+)")
 
 
 def _with_command(hint: str) -> str:
-    """A line of a hint; behind the first option that it offers, the command with it. None if types lack as well."""
+    """A line of a hint; behind it the command with the first option that it offers. None if types lack as well."""
     from prealloc.cli.options import in_flags
+    from prealloc.model.fields import NAME
 
-    found, told = _OFFERED.search(hint), in_flags(hint)
+    offered = (found for found in _OFFERED.finditer(hint) if re.fullmatch(NAME, "".join(shlex.split(found[2]))))
+    found, told = next(offered, None), in_flags(hint)
     if found is None or (found[1] == "id_from" and "‹type_field›" in hint):
         return told
     flag = in_flags(f"‹{found[1]}›")

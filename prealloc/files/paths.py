@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,26 @@ SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 def is_pattern(path: Path) -> bool:
     """Whether a path is a pattern of files (`data/*.jsonl`, `tasks/**/task.json`), and not one of a file."""
     return glob.has_magic(str(path)) and not os.path.lexists(path)
+
+
+def seen_from(folder: Path, given: Path) -> Path:
+    """A path that counts from a folder; in the folder's own name * stands for itself."""
+    path = folder / given
+    return glob.escape(str(folder)) / given if glob.has_magic(str(given)) and is_pattern(path) else path
+
+
+def files_of(library: Path) -> list[Path]:
+    """A library, and the files that it is in: those of a pattern, or all in a folder and below it."""
+    if is_pattern(library):
+        return [Path(name) for name in glob.iglob(str(library), recursive=True)]
+    found, folders = [library], [library] if os.path.isdir(library) else []
+    while folders:
+        with suppress(OSError, ValueError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                found.append(Path(entry.path))
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(found[-1])
+    return found
 
 
 class _In:

@@ -7,11 +7,14 @@ SIGBUS.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import msgspec
@@ -87,8 +90,8 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The regular files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave
-    any out.
+    """The files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave any
+    out.
     """
     found, folders = [], [folder]
     while folders:
@@ -100,7 +103,7 @@ def files_below(folder: Path) -> list[Path]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(below / entry.name)
-                    elif entry.is_file():
+                    elif not entry.is_dir():  # whoever reads it tells a link to nowhere
                         found.append(below / entry.name)
         except OSError as error:
             problem = f"the folder cannot be read: {error.strerror}"
@@ -108,6 +111,30 @@ def files_below(folder: Path) -> list[Path]:
             hint = f"{allow}give the library's file itself"
             raise LibraryError(problem, where=f"{below!s:.300}", hint=hint) from error
     return sorted(found)
+
+
+def files_of(pattern: Path) -> list[Path]:
+    """The files of a pattern, in order. Raises LibraryError, rather than leave any out or give any twice."""
+    hint = "give a pattern that does not lead there"
+    try:
+        names = glob.iglob(str(pattern), recursive=True)
+        files = sorted({Path(name) for name in names if not os.path.isdir(name)})
+        # glob passes over what it cannot read.
+        parts = pattern.parts
+        heads = [".", *accumulate([*parts, "*"] if parts[-1:] == ("**",) else parts, os.path.join)]
+        for head in (head for head, below in pairwise(heads) if glob.has_magic(below)):
+            for folder in glob.iglob(os.path.join(head, ""), recursive=True):
+                if not os.access(folder, os.R_OK | os.X_OK):
+                    raise LibraryError("the folder cannot be read", where=folder, hint=hint)
+    except RecursionError:
+        problem = "its folders are nested too deep for a pattern"
+        raise LibraryError(problem, where=str(pattern), hint="give a folder") from None
+    real, places = cache(os.path.realpath), dict[tuple[str, str], Path]()
+    for file in files:
+        other = places.setdefault((real(file.parent), file.name), file)
+        if other != file:
+            raise LibraryError(f"by a link, this is {other} again", where=str(file), hint=hint)
+    return files
 
 
 def pieces_of(
@@ -172,8 +199,6 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
     Between the two it needs the interpreter for a moment. Python lets it wait for 5 ms, in which a whole batch is
     decoded: the two would take turns.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
 
     def read() -> bytes:
@@ -182,6 +207,12 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
         at += len(piece)
         hashed(piece)
         return piece
+
+    if os.fstat(descriptor).st_size - at <= _PIECE:
+        yield from iter(read, b"")  # a thread takes longer to start
+        return
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:
         ahead = deque(thread.submit(read) for _ in range(_AHEAD))

@@ -157,7 +157,12 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
     from prealloc.library.packed.index import TaskIndex
 
     try:
-        return TaskIndex.open(file, keep=keep, fields=fields)
+        index = TaskIndex.open(file, keep=keep, fields=fields)
+        place = (index.info.fields or COMMON).tasks_field
+        if place == fields.tasks_field:
+            return index
+        index.close()
+        raise LibraryError(f"it is of ‹tasks_field› {place}", where=str(file), hint="")
     except LibraryError as error:
         from prealloc.library.packed.indexing import moved_aside
 

@@ -13,7 +13,9 @@ from prealloc.model.options import OneOf, Option, Text, read_keywords
 IdFrom = Literal["content", "position"]
 
 _library = partial(Option, group="Library")
-_NAME = Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a field; a.b is b in the object a")
+NAME = r'[^"\\\x00-\x1f]+'
+"""What an option can name: other keys have several spellings in JSON."""
+_NAME = Text("FIELD", NAME, "the name of a field; a.b is b in the object a")
 
 
 class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -32,7 +34,7 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     tasks_field: Annotated[
         str | None,
         _library(
-            Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a list; a.b is b in the object a, * any name"),
+            Text("FIELD", NAME, "the name of a list; a.b is b in the object a, * any name"),
             "The list of tasks in a document, or an object of tasks by their ids; a.* are all in the object a.",
             unset="tasks, or the only list",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import re
@@ -11,11 +10,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prealloc.errors import LibraryOpened
-from prealloc.files.paths import is_pattern
+from prealloc.files.paths import files_of
 
 # Events whose first argument names a file that gets opened or a new way to it (PEP 578, and sqlite3's own).
 _OPENING = frozenset({"open", "sqlite3.connect", "os.link", "os.symlink", "os.rename", "os.truncate"})
@@ -163,19 +163,13 @@ def _path_of_uri(uri: str) -> str:
 
 
 def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
+    """(device, inode) of the libraries that are still there, see `files_of`."""
     found: set[tuple[int, int]] = set()
     for path in paths:
-        try:
-            library = Path(path)
-            files = [library]
-            if library.is_dir():
-                files += [*library.glob("*"), *library.glob("*/*")]  # glob() opens it
-            elif is_pattern(library):
-                files = [*map(Path, glob.glob(path, recursive=True))]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
-        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
-            continue
+        for file in files_of(Path(path)):
+            with suppress(OSError, ValueError):  # gone, or no path at all: it comes from a file
+                status = file.stat()
+                found.add((status.st_dev, status.st_ino))
     return frozenset(found)
 
 

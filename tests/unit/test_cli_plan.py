@@ -59,6 +59,8 @@ def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
     assert "note: 3 of 4 planned tasks have no field 'some'\n" in done.err
     assert "note: difficulty 'easy' has no effect: x.json is a file\n" in done.err
     assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
+    done = type_("plan", "x.js*", "--all", "--difficulty", "easy")
+    assert "note: difficulty 'easy' has no effect: x.js* is a pattern\n" in done.err
 
 
 def test_types_without_a_task_are_told(type_: Type, tmp_path: Path) -> None:

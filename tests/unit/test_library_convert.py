@@ -167,6 +167,26 @@ def test_a_copy_of_a_library_of_any_format_is_known(library: Path, tmp_path: Pat
         assert copy.read_bytes() == content
 
 
+def test_a_worker_opens_no_part_of_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 1: nor a copy of one; whatever the current folder is called, and whatever is gone by then."""
+    (folder := tmp_path / "of [1]").mkdir()
+    monkeypatch.chdir(folder)
+    for name in "ab":
+        Path(f"{name}.jsonl").write_text(json.dumps({"id": name, "type": "t"}))
+    info = read_library("*.jsonl").info
+    Path("0.jsonl").symlink_to("nowhere")
+    (copy := tmp_path / "copy").write_bytes(Path("b.jsonl").read_bytes())
+    guard = LibraryGuard()
+    guard.protect(library_files([info.path]), lambda path: None)
+    for part in (Path("a.jsonl"), Path("b.jsonl")):
+        with pytest.raises(LibraryOpened):
+            part.read_bytes()
+    guard.protect(frozenset(), lambda path: None)
+    guard.protect_too(frozenset(), copies_of([info]))
+    with pytest.raises(LibraryOpened):
+        copy.read_bytes()
+
+
 GENERATOR = """
 def make(task):
     return {"keys": list(task), "from": task}

@@ -47,6 +47,30 @@ def test_either_command_for_lists_in_files_works_as_it_is_printed(type_: Type, t
     assert type_(*items, "--id-from", "position", "--type-field", "file").code == 0
 
 
+@pytest.mark.parametrize("name", ["a/b", "it's", "contents", "-x", "a,b", "a b", "$(a)", "é+"])
+def test_the_command_for_a_list_names_it(type_: Type, tmp_path: Path, name: str) -> None:
+    """Law: whatever the list is called, the command takes that one."""
+    tasks = [{"id": str(n), "type": "t"} for n in range(2)]
+    (tmp_path / "t.json").write_text(json.dumps({name: tasks, "b": [{"n": 1}]}))
+    (command,) = [" ".join(type_("plan", "t.json", "-n", "2").err.split()).partition("such as: ")[2]]
+    assert shlex.split(command)[-2:] == ["--tasks-field", name]
+    assert type_(*shlex.split(command)[1:]).code == 0
+
+
+def test_no_command_is_offered_for_a_list_that_cannot_be_named(type_: Type, tmp_path: Path) -> None:
+    """Law: as where a key is empty or has a quote."""
+    tasks = [{"id": str(n), "type": "t"} for n in range(2)]
+    (tmp_path / "t.json").write_text(json.dumps({"": tasks, 'a"b': tasks, "b": [{"n": 1}]}))
+    told = " ".join(type_("plan", "t.json", "-n", "2").err.split())
+    assert told.endswith("such as: prealloc plan t.json -n 2 --tasks-field b")
+
+
+def test_a_pattern_that_the_shell_replaced_is_told(type_: Type) -> None:
+    """Law: where a library is what a command takes, and only there."""
+    assert "put a pattern in quotes" in type_("plan", "named.jsonl", "plain.jsonl").err
+    assert "put a pattern in quotes" not in type_("verify", "plan/", "plain.jsonl").err
+
+
 def test_no_command_is_offered_that_is_refused_for_something_else(type_: Type, tmp_path: Path) -> None:
     """Law: where types are missing too, as behind a line of other things, no command ends the refusal."""
     (tmp_path / "head.jsonl").write_text('{"version": 1}\n{"id": "a", "type": "x"}\n')
@@ -98,6 +122,11 @@ def test_a_config_names_fields_and_lists_from_its_folder_and_from_home(
     assert type_("config", "check", "home/x.toml").code == 0
     config.write_text("[library]\npath = 'named.jsonl'\nid_field = 'ref'\n")
     assert type_("plan", "--config", "home/x.toml", "--id-from", "content", "-n", "1").code == 0
+    config.write_text("[library]\npath = '*.jsonl'\nid_field = 'ref'\n")
+    home.rename(tmp_path / "home [1]")
+    made = json.loads(type_("plan", "--config", "home [1]/x.toml", "-n", "1", "--json").out)["plan"]
+    assert made["libraries"][0]["tasks"] == len(NAMED)
+    (tmp_path / "home [1]").rename(home)
     wrong = type_("plan", "named.jsonl", "-n", "0", "--id-from", "name", "--ids", "none")
     assert [text in wrong.err for text in ("--num-instances", "--id-from", "--ids none")] == [True] * 3
     config.write_text("[library]\nid_from = 'name'\n")
@@ -154,6 +183,15 @@ def test_convert_writes_our_names(type_: Type, tmp_path: Path) -> None:
     assert (library.ids, library.types) == ([f"r{n}" for n in range(4)], ["task"] * 4)
     first = json.loads(next(library.texts([0])))
     assert first == {"id": "r0", "task_type": "task", **NAMED[0]}
+
+
+def test_convert_takes_the_lists_of_a_folder(type_: Type, tmp_path: Path) -> None:
+    """Law: what is a library by --tasks-field is one for every command."""
+    for name in "ab":
+        (tmp_path / "lists").mkdir(exist_ok=True)
+        (tmp_path / "lists" / f"{name}.json").write_text(json.dumps({"tasks": [{"id": name}]}))
+    type_("library", "convert", "lists", "out.json", "--tasks-field", "tasks")
+    assert read_library(tmp_path / "out.json").ids == ["a", "b"]
 
 
 @pytest.mark.parametrize("keep", ["level,about", "all"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
@@ -25,6 +26,7 @@ from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.library.text import in_python
 from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
@@ -342,9 +344,29 @@ def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "type": pa.array([], pa.string())}), path)
     with pytest.raises(LibraryError, match="the library has no tasks"):
         opened(path)
-    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "type", "id"]), path)
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "type", "id"])
+    pq.write_table(table, path)
     with pytest.raises(LibraryError, match="two columns are called 'id'"):
         opened(path)
+    pa.feather.write_feather(table, tmp_path / "x.arrow")
+    for library in (tmp_path / "x.arrow", tmp_path / "*.arrow"):
+        with pytest.raises(LibraryError, match="two columns are called 'id'"):
+            read_library(library)
+
+
+def test_arrow_that_changes_behind_its_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the rows are those of the bytes that were hashed."""
+    path = tmp_path / "x.arrow"
+    pa.feather.write_feather(pa.table({"id": ["a", "b"]}), path)
+    line = in_python._line
+
+    def changed(*words: Any) -> bytes:
+        os.utime(path, ns=(0, 0))
+        return line(*words)
+
+    monkeypatch.setattr(in_python, "_line", changed)
+    with pytest.raises(LibraryError, match="the file was changed while it was read"):
+        read_library(path)
 
 
 @given(data=st.data())

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import zstandard
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.text.sources import file_source
+from prealloc.model.fields import Fields
 from prealloc.processes.setting import ProcessSetting
 
 TASKS: list[dict[str, Any]] = [
@@ -137,8 +139,9 @@ def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     assert told[-1] == (path.stat().st_size,) * 2
 
 
-def test_the_switch_interval_is_given_back(tmp_path: Path) -> None:
+def test_the_switch_interval_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: threads take turns as quickly as before once a library is read, damaged, or given up."""
+    monkeypatch.setattr("prealloc.library.disk._PIECE", 99)  # a file of one piece needs no thread
     before = sys.getswitchinterval()
     good = write(tmp_path, "x.json", json.dumps(TASKS))
     during: list[float] = []
@@ -247,3 +250,14 @@ def test_the_same_key_twice_where_it_does_not_matter(tmp_path: Path) -> None:
     assert read_library(path).ids == ["a"]
     with pytest.raises(LibraryError, match="the key 'note' twice"):
         read_library(path, keep=("note",))
+
+
+def test_what_stands_before_the_tasks_is_held_once(tmp_path: Path) -> None:
+    """Law: a place is found behind what is no task in little more memory than that takes."""
+    before = [{"n": n, "text": "x" * 1_000} for n in range(20_000)]
+    path = write(tmp_path, "t.json", json.dumps({"other": before, "a": {"b": TASKS}}))
+    tracemalloc.start()
+    read_library(path, fields=Fields(tasks_field="a.b"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * path.stat().st_size

@@ -228,15 +228,33 @@ def test_tasks_lie_under_their_ids(tmp_path: Path) -> None:
         ({"a": {"x": 1}}, "a", "the task is not a JSON object"),
         ([{"id": "a"}], "a", "‹tasks_field› a: the library is not an object with lists"),
         ({"a": []}, "a", "the library has no tasks"),
+        (
+            {"about": {"by": {"name": "x"}}, "test": [{"id": "a"}]},
+            "*",
+            "* stands for lists and for objects of tasks: 'test' is unlike those before",
+        ),
+        (
+            {name: {"tasks": [{"id": name}]} for name in ("easy", "hard")},
+            None,
+            "a JSON object without \"tasks\": it has 'easy', 'hard'",
+        ),
     ],
 )
-def test_a_place_without_tasks_is_refused(tmp_path: Path, document: Any, place: str, told: str) -> None:
+def test_a_place_without_tasks_is_refused(tmp_path: Path, document: Any, place: str | None, told: str) -> None:
     """Law: whoever names a place gets its tasks, or is told what is there."""
     path = tmp_path / "t.json"
     path.write_text(json.dumps(document))
     with pytest.raises(LibraryError) as caught:
         read_library(path, fields=Fields(tasks_field=place))
     assert caught.value.problem == told
+
+
+def test_a_place_may_be_too_deep(tmp_path: Path) -> None:
+    """Law: not even a thousand objects in one another end in a traceback."""
+    path = tmp_path / "t.json"
+    path.write_text('{"a":' * 2_000 + "1" + "}" * 2_000)
+    with pytest.raises(LibraryError, match="‹tasks_field› leads too deep"):
+        read_library(path, fields=Fields(tasks_field=".".join("a" * 2_000)))
 
 
 def test_a_place_is_for_documents(tmp_path: Path) -> None:
@@ -265,6 +283,30 @@ def test_a_name_may_have_dots(tmp_path: Path) -> None:
             assert (list(index), index[id].workflow) == ([id], {"a": 1})
         with pytest.raises(LibraryError, match="named by other options"):
             TaskIndex.open(path, fields=Fields(tasks_field="other"))
+
+
+@pytest.mark.parametrize("place", ["x.t", "x.*", "*.t", "*.*", "y"])
+def test_no_key_on_the_way_to_tasks_is_there_twice(tmp_path: Path, place: str) -> None:
+    """Law: readers of JSON take the last of two values of a key, so both are not added up."""
+    path = tmp_path / "t.json"
+    text = json.dumps({"x": {"t": [{"id": "a"}]}, "X": {"t": [{"id": "b"}]}, "y": {"k": {"id": "c"}, "K": {"id": "d"}}})
+    path.write_text(text.replace("X", "x").replace("K", "k"))
+    with pytest.raises(LibraryError, match=r"'[xtk]' is there twice"):
+        read_library(path, fields=Fields(tasks_field=place))
+
+
+def test_an_index_is_used_for_its_own_place(tmp_path: Path) -> None:
+    """Law: the tasks of another list are not taken because somebody made an index of it; one of many lists is none."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"tasks": [{"id": "a"}], "held": {"out": [{"id": "b"}]}}))
+    for place, other, id, told in (("held.out", None, "a", "held.out"), (None, "held.out", "b", "")):
+        libraries.index(path, tasks_field=place)
+        notes: list[str] = []
+        assert read_library(path, fields=Fields(tasks_field=other), notes=notes.append).ids == [id]
+        assert f"the index of t.json is not used: {told and f'it is of ‹tasks_field› {told}'}" in notes[0]
+        assert read_library(path, fields=Fields(tasks_field=place)).way == "index"
+    with pytest.raises(LibraryError, match="only one list in a JSON file can be indexed"):
+        libraries.index(path, tasks_field="held.*")
 
 
 def test_texts_in_xml_become_fields(tmp_path: Path) -> None:

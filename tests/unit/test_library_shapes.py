@@ -309,6 +309,8 @@ def test_no_folder_below_a_folder_of_tasks_is_left_out(deep_path: Path, monkeypa
 def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:
     """Law: a run counts whoever opens a task's own file, wherever in the folder it lies."""
     path = BENCHMARKS["Terminal-Bench"].write(tmp_path)
+    (deep := path / "of" / "one" / "kind").mkdir(parents=True)
+    (path / "fix-0" / "task.yaml").rename(deep / "task.yaml")
     files = library_files([planned(path, keep="all").file.libraries[0].path])
     assert {(file.stat().st_dev, file.stat().st_ino) for file in path.rglob("*")} < files
     assert library_files(["tasks in Python"]) == frozenset()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from small_tasks import offered_pattern, offered_place, planned
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.model.fields import Fields
+from prealloc.library.text import files
+from prealloc.library.text.files import matching
+from prealloc.model.fields import COMMON, Fields
 
 EXAMPLES = [{"input": f"question {n}", "target": "(A)"} for n in range(4)]
 
@@ -64,6 +68,8 @@ def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tupl
         (told,) = made.file.libraries
         assert told.types == dict.fromkeys(["a", "b"] if "/" in names[0] else ["it's ruin", "navigate"], 4)
     assert len(read_library(folder, fields=Fields(id_from="content"))) == 2
+    told = "took each of 2 files as a task; the first has a list 'examples'"
+    assert read_library(folder / "**" / "*.json").took == told
 
 
 def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:
@@ -155,3 +161,103 @@ def test_a_text_is_a_field_of_its_task(tmp_path: Path) -> None:
         "took each of 2 files as a task",
         "took one file as a task",
     )
+
+
+def test_a_pattern_leaves_no_file_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a link to nowhere, a pipe and a folder that cannot be read are told, where tasks may be behind them.
+
+    The first two in a folder as well.
+    """
+    put(tmp_path, {"a/0.json": {"id": "x"}, "b/0.json": {"id": "y"}})
+    pattern = tmp_path / "**" / "*.json"
+    assert read_library(pattern).ids == ["x", "y"]
+    (tmp_path / "b" / "1.json").symlink_to("nowhere")
+    for library in (pattern, tmp_path):
+        with pytest.raises(LibraryError, match="this link leads to nowhere, which is not there"):
+            read_library(library)
+    (tmp_path / "b" / "1.json").unlink()
+    os.mkfifo(tmp_path / "b" / "1.json")
+    for library in (pattern, tmp_path):
+        with pytest.raises(LibraryError, match="FIFO"):
+            read_library(library)
+    (tmp_path / "b" / "1.json").unlink()
+    access = os.access  # root may read everything, so chmod would show nothing
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "b" and access(path, mode))
+    for last in ("*/*.json", "*/0.json", "**/0.json", "**"):
+        with pytest.raises(LibraryError, match="the folder cannot be read") as caught:
+            read_library(tmp_path / last)
+        assert Path(str(caught.value.where)) == tmp_path / "b"
+    assert read_library(tmp_path / "a" / "*.json").ids == ["x"]
+
+
+def test_a_pattern_gives_no_file_twice(tmp_path: Path) -> None:
+    """Law: folders that a pattern finds by several ways, as links do, do not double their tasks."""
+    folder = put(tmp_path, {"v2/deep/q.json": {"q": 1}, "v2/r.json": {"q": 2}})
+    assert read_library(folder / "**" / "**" / "*.json").ids == ["q", "r"]
+    for link, target in (("latest", "v2"), ("v2/loop", ".")):
+        (folder / link).symlink_to(target)
+        with pytest.raises(LibraryError, match=r"by a link, this is .* again"):
+            read_library(folder / "**" / "*.json")
+        (folder / link).unlink()
+    (folder / "s.json").symlink_to("v2/r.json")  # a file of another name may well say the same
+    assert read_library(folder / "**" / "*.json").ids == ["s", "q", "r"]
+
+
+def test_the_first_file_of_a_pattern_tells_what_a_file_is(tmp_path: Path) -> None:
+    """Law: tasks by their ids are a library, whatever the name JSON is parsed, and a text has no byte order mark."""
+    by_id = {"tasks": {"a": {"q": 1}, "b": {"q": 2}}}
+    put(tmp_path, {"l/0.json": by_id, "l/1.json": {"canary": 1, "tasks": {"c": {"q": 3}}}})
+    assert read_library(tmp_path / "l" / "*.json").ids == ["a", "b", "c"]
+    put(tmp_path, {f"s/{name}/state.json": {"id": f"of {name}", "tasks": {"left": 3}} for name in "xy"})
+    assert read_library(tmp_path / "s" / "*" / "state.json").ids == ["of x", "of y"]
+    (tmp_path / "t.md").write_text("Sort.", encoding="utf-8-sig")
+    (task,) = read_library(tmp_path / "*.md", keep=("text",)).tasks([0])
+    assert task.extra == {"text": "Sort."}
+
+
+def test_a_task_among_lists_of_tasks_is_not_searched(tmp_path: Path) -> None:
+    """Law: a list in a task is not taken for tasks, because the first file of a pattern is a list of them."""
+    put(tmp_path, {"0.json": [{"id": "a"}]})
+    (tmp_path / "1.json").write_text(json.dumps({"id": "b", "messages": [{"id": "m"}]}, indent=1))
+    with pytest.raises(LibraryError, match="a task with the list 'messages', and the first file is none"):
+        read_library(tmp_path / "*.json")
+
+
+def test_the_first_file_of_a_pattern_is_not_held(tmp_path: Path) -> None:
+    """Law: to tell a list, lines and {"tasks": [...]} from a task, their beginning is enough."""
+    tasks = [{"id": str(n), "text": "x" * 1_000} for n in range(20_000)]
+    put(tmp_path, {"a.json": tasks, "b.json": {"tasks": tasks}})
+    (tmp_path / "c.json").write_text("".join(f"{json.dumps(task)}\n" for task in tasks))
+    for name in "abc":
+        tracemalloc.start()
+        source = matching(tmp_path / f"[{name}].json", COMMON, ())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert source.took == "took the tasks of one file"
+        assert peak < 10 << 20
+
+
+def test_a_part_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the size that is proved of a file is that of its content, or nothing is read."""
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name}))
+
+    def grows(path: Path) -> int:
+        size = path.stat().st_size
+        path.write_text(f"{path.read_text()}\n{json.dumps({'id': 'more'})}")
+        return size
+
+    monkeypatch.setattr(files, "bytes_of", grows)
+    with pytest.raises(LibraryError, match="the file was changed while it was read"):
+        read_library(tmp_path / "*.jsonl")
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Law: by their endings, where nothing else does: two files are no type together, nor have one id."""
+    for name in ("a.jsonl", "a.ndjson"):
+        (tmp_path / name).write_text(json.dumps({"id": name}))
+    assert read_library(tmp_path / "*", fields=Fields(type_field="file")).types == ["a.jsonl", "a.ndjson"]
+    for name in ("t/a.md", "t/a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("Do a.")
+    assert read_library(tmp_path / "t" / "*").ids == ["a.md", "a.txt"]

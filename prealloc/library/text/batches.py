@@ -44,7 +44,6 @@ _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
 _LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
-_OF_OBJECTS = re.compile(rb'(\[|\{[ \t\n\r]*"(\\.|[^"\\])*"[ \t\n\r]*:)[ \t\n\r]*\{')
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
 _ROOT = "."
@@ -88,6 +87,8 @@ class _Cutter:
         self._guesses = _WRONG_GUESSES
         self._found = False
         """Whether a document has tasks."""
+        self._opening = b""
+        """Whether those of a document are lists or objects."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
         self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
@@ -124,6 +125,9 @@ class _Cutter:
                 yield from self._document()
         except Damage as damage:
             raise Batch(OBJECTS, window.text, window.origin(0)).of_damage(damage) from None
+        except RecursionError:
+            hint = "name a list that is less deep"
+            raise LibraryError("‹tasks_field› leads too deep", where=self._where, hint=hint) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
         self.last = Batch(fmt, text, origin, key, title=self.title)
@@ -163,19 +167,17 @@ class _Cutter:
 
     def _items(self, at: int) -> Generator[Batch, None, int]:
         """The tasks of the array that begins at `at`. Gives the place behind it."""
-        window = self._window
-        window.drop_space(at + 1)
-        opening = b""
-        if window.byte(0) == b"]":
-            return 1
+        window, opening = self._window, b""
+        window.open_array(at)
+        if window.byte(1) == b"]":
+            return 2
         while True:
-            window.put_back(bytearray(b"["))
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._guessed(opening) or self._stepped()
             if window.byte(0) == b"]":
                 return 1
-            window.drop_space(1)
+            window.open_array(0)
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
@@ -238,23 +240,25 @@ class _Cutter:
         window, seen, mark = self._window, set[str](), self._window.byte(at)
         while mark != b"}":
             key, at = window.read_key(at)
-            begins, rest = at, _rest(path, key)
-            window.fill(at + HEAD)
-            opening = window.byte(at)
+            begins, rest, opening = at, _rest(path, key), window.byte(at)
             if path.startswith("*"):
                 self.title = key
-                rest = rest if rest or _OF_OBJECTS.match(window.text, at) else None
+                rest = rest if rest or self._has_objects(at) else None
             if rest is None or (rest and opening != b"{"):
                 at = window.after(at)
+            elif key in seen or (not rest and self._found and "*" not in (self._source.tasks_field or "")):
+                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
             elif rest:
+                seen.add(key)
                 at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
-            elif key in seen or (self._found and "*" not in (self._source.tasks_field or "")):
-                raise Damage(f"{shown(path)} is there twice", at, hint=f"keep one {shown(path)}")
             elif opening not in (b"[", b"{", b""):
                 raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=_SHAPES)
             else:
+                if self._opening not in (b"", opening):
+                    problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
+                    raise Damage(problem, at, hint="name one of them")
                 seen.add(key)
-                self._found = True
+                self._found, self._opening = True, opening
                 tasks = self._by_id(window.skip_space(at + 1)) if opening == b"{" else self._items(at)
                 at = window.skip_space((yield from tasks))
             if not self._found:
@@ -267,11 +271,22 @@ class _Cutter:
                 at = 0
         return at + 1
 
+    def _has_objects(self, at: int) -> bool:
+        """Whether what begins at `at` is a list or an object whose first value is an object."""
+        window, opening = self._window, self._window.byte(at)
+        inside = window.skip_space(at + 1) if opening in (b"[", b"{") else at + 1
+        if opening == b"{" and window.byte(inside) == b'"':
+            _, inside = window.read_key(inside)
+        return opening in (b"[", b"{") and window.byte(inside) == b"{"
+
     def _by_id(self, at: int) -> Generator[Batch, None, int]:
         """The tasks of an object that has each under its id; `at` as above. Gives the place behind the object."""
-        window, mark = self._window, self._window.byte(at)
+        window, mark, seen = self._window, self._window.byte(at), set[str]()
         while mark != b"}":
             key, begins = window.read_key(at)
+            if key in seen:
+                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+            seen.add(key)
             at = window.after(begins)
             if window.byte(begins) != b"{":
                 raise Damage("the task is not a JSON object", begins)
@@ -301,7 +316,8 @@ class _Cutter:
         objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
         deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
         sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
-        alike = not deeper or (len(sets) > 1 and set.intersection(*sets))
+        shared = set.intersection(*sets) if len(sets) > 1 else set()
+        alike = not deeper or (shared and ("tasks", b"[") not in shared)
         if len(values) == len(at_brace) > 1 and alike and asked is None:
             return (yield from self._by_id(window.skip_space(1)))
         there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
@@ -384,6 +400,7 @@ def _cuts(window: Window, opening: bytes) -> Iterator[int]:
     text = window.text
     if window.ended and len(text) <= 2 * BATCH and (end := text.rfind(b"]")) >= 0:
         yield end
+        text = window.text  # it was dropped, and put back
     if opening:  # as late as can be: what is left is copied
         at = text.rfind(opening, 0, 2 * BATCH)
         at = text.find(opening, 2 * BATCH) if at < 0 else at

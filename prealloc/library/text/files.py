@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import glob
+import contextlib
 import os
 import re
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,36 +16,49 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import readable_name
+from prealloc.files.paths import readable_name, seen_from
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.disk import Progress, bytes_of, head_of, open_library_file, pieces_of, read_file
-from prealloc.library.folder import libraries_below, patterns, stem
+from prealloc.library.disk import (
+    Progress,
+    bytes_of,
+    changed_meanwhile,
+    files_of,
+    head_of,
+    open_library_file,
+    pieces_of,
+    read_file,
+)
+from prealloc.library.folder import libraries_below, stem
 from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names, needed
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
+from prealloc.library.text.cursor import Damage
 from prealloc.library.text.formats import OBJECTS
+from prealloc.library.text.kinds import (
+    FILE,
+    has_id,
+    list_told,
+    main_list,
+    not_an_object,
+    refuse_lists,
+    refuse_other_kinds,
+)
 from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import no_document, no_tasks, not_utf8
+from prealloc.library.text.refuse import HEAD, no_document, no_tasks, not_utf8
 from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
+from prealloc.library.text.window import Window
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.spelling import ID_SPELLINGS
-from prealloc.model.words import shown, word
+from prealloc.model.words import shown
 
-FILE = "file"
-"""The field with the name of a task's file, where somebody asks for it and the task has none."""
 _OBJECT = re.compile(rf"\.(json|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
+_TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
+_LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
-_LISTS_OF_TASKS = re.compile(
-    "cases|data|dialog(ue)?s|entries|evals?(_cases)?|examples|instances|items|problems|prompts|questions|records|rows|"
-    "samples|scenarios|tests?(_cases)?|tasks",
-    re.IGNORECASE,
-)
-
 Task = dict[str, Raw]
 _Read = tuple[Callable[[Proof, Progress | None], Generator[bytes]], Callable[[int], Path]]
 """What reads tasks, and tells the file of each that was read."""
@@ -53,15 +66,16 @@ _Read = tuple[Callable[[Proof, Progress | None], Generator[bytes]], Callable[[in
 
 def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     """The files that a pattern finds. Each is a task if the first is an object or plain text. Raises LibraryError."""
-    where, files = str(pattern), _found(str(pattern))
+    where, files = str(pattern), files_of(pattern)
     if not files:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    is_one = asked.tasks_field is None and (not stem(files[0].name) or _first_task(files[0]))
+    first = {} if asked.tasks_field is not None else _first_task(files[0])
+    is_one = first or (asked.tasks_field is None and _is_text(files[0]))
     read, file_of = (_each if is_one else _all)(folder, files, asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
-    took = f"took {count} as a task" if is_one else f"took the tasks of {count}"
-    return Source(str(pattern.absolute()), where, LINES, read, took=took, file_of=file_of)
+    took = f"took {count} as a task{list_told(first)}" if is_one else f"took the tasks of {count}"
+    return Source(str(seen_from(Path.cwd(), pattern)), where, LINES, read, took=took, file_of=file_of)
 
 
 def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -82,12 +96,11 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
         read, file_of = _all(folder, files, asked, keep)
         return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
     first = _first_task(files[0]) if files else {}
-    held = _main_list(first)
-    is_document = held is not None and {*ID_SPELLINGS}.isdisjoint(first)
+    is_document = main_list(first) is not None and not has_id(first)
     if not first or (len(files) == 1 and (is_document or len(found) > 1)):
         return None
     count = f"each of the {len(files):,} files" if len(files) > 1 else "the one file"
-    took = f"took {count} in this folder as a task{'' if held is None else f'; the first has a list {shown(held)}'}"
+    took = f"took {count} in this folder as a task{list_told(first)}"
     read, file_of = _each(folder, files, asked, keep, checked=True)
     return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
 
@@ -133,17 +146,22 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     more = _asks_file(asked, keep)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        sizes, before, tasks = [*map(bytes_of, files)], 0, 0
+        total, tasks = sum(map(bytes_of, files)) if progress else 0, 0
         firsts.clear()
-        for file, name, size in zip(files, names, sizes, strict=True):
+        for file, name in zip(files, names, strict=True):
             firsts.append(tasks)
+            before, size = proof.size, bytes_of(file)
             proof.begin(name, size)
-            told = progress and partial(_told, progress, before, sum(sizes))
+            told = progress and partial(_told, progress, before, total)
             source = _of_any_format(file, asked, keep)
             for batch in batches(source, lambda first: Task, proof, told):
+                if batch.title is not None and batch.origin.task == 0 and has_id(_first_task(file)):
+                    problem = f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
+                    raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if more else {})
-            before += size
+            if proof.size != before + size:
+                raise changed_meanwhile(str(file))
 
     return read, lambda task: files[bisect_right(firsts, task) - 1]
 
@@ -184,9 +202,9 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
         common.take(tasks, list)
         best = common.best()[0]
         if checked:
-            _refuse_other_kinds(folder, files, tasks, common)
+            refuse_other_kinds(folder, files, tasks, common)
             if best is None and asked.id_field is None and asked.id_from is None:
-                _refuse_lists(folder, files, tasks)
+                refuse_lists(folder, files, tasks)
         added = [FILE] if _asks_file(asked, keep) else []
         added += ["id"] if best in (None, *common.late) else []
         if added:
@@ -198,95 +216,35 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
     return read, files.__getitem__
 
 
-def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
-    """Raises LibraryError where not all of the files are tasks.
-
-    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
-    called as the first); or no id, where most have one that tells them apart.
-    """
-    of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
-    # Where each folder has two kinds, either is half of all.
-    is_kind = 1 < len(of_first) == len({file.parent for file in files})
-    odd = _unlike(tasks, tasks) or (_unlike(of_first, tasks) if is_kind else [])
-    ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
-    what = "the files have few fields in common, so they are not all tasks"
-    for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
-        own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
-        if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
-            what = f"the file has no {names[0]}, and most others have one"
-            odd = [at for at, id in enumerate(own) if id is None]
-            break
-    if odd:
-        problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
-        others = [files[at] for at in odd]
-        libraries = [files[at] for at in odd if _main_list(tasks[at]) == "tasks"]
-        hint = _by_pattern(folder, sorted({*files}.difference(others)) or libraries, others)
-        raise LibraryError(problem, where=str(others[0]), hint=hint)
-
-
-def _unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
-    """The tasks that have half or less of the fields that at least half of a kind have."""
-    count = Counter(key for task in kind for key in task)
-    usual = {key for key in count if 2 * count[key] >= len(kind)}
-    return [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
-
-
-def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -> str:
-    """How to give the files that are tasks, and not the odd ones, or those of any other kind."""
-    names, others = {file.name for file in tasks}, {file.name[0] for file in odd}
-    inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
-    shared = glob.escape(os.path.commonprefix([*names]))  # noqa: RUF071  # of letters
-    begins = [shared, "[0-9]", f"[!{''.join(sorted(others))}]"] if tasks else []
-    found = [os.path.join(inside, "**", each if len(names) == 1 else f"{each}*{tasks[0].suffix}") for each in begins]
-    some = patterns(folder, *[pattern for pattern in found if _found(pattern) == tasks][:1])
-    return f"give those that are tasks by a pattern{some and f', such as {some}'}"
-
-
-def _found(pattern: str) -> list[Path]:
-    """The files of a pattern, in order. Raises LibraryError."""
-    try:
-        return sorted(Path(name) for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
-    except RecursionError:
-        problem = "its folders are nested too deep for a pattern"
-        raise LibraryError(problem, where=pattern, hint="give a folder") from None
-
-
-def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) -> None:
-    """Raises LibraryError where every file has a list with a usual name of task lists, and it is most of the text."""
-    name = _main_list(tasks[0])
-    if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(_main_list(task) != name for task in tasks):
-        return
-    if 2 * sum(len(bytes(task[name])) for task in tasks) >= sum(len(msgspec.json.encode(task)) for task in tasks):
-        items = f"if each item is a task, give ‹tasks_field› {word(name)}, and ‹type_field› {FILE} for a type a file"
-        hint = f"{items}\nif each file is a task, give ‹id_from› content"
-        problem = (
-            f"each of the {len(files):,} files holds a list {shown(name)}: its items may be the tasks, or the files"
-        )
-        raise LibraryError(problem, where=str(folder), hint=hint)
-
-
 def _first_task(file: Path) -> Task:
     """The fields of the object that a file holds; none if it is not an object, or itself a library."""
-    try:
-        fields = FIELDS.decode(_json(file, read_file(file))) if _OBJECT.search(file.name) else {}
-    except UNREADABLE:
+    if not _OBJECT.search(file.name):
         return {}
-    return {} if bytes(fields.get("tasks", b""))[:1] == b"[" else fields
+    source = file_source(file)
+    with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
+        window = Window(pieces, source)
+        window.fill(HEAD)
+        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
+        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
+            return {}  # known by its beginning, mostly: it may be large
+        fields = FIELDS.decode(memoryview(window.text)[at:end])
+        return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
+    return {}
 
 
-def _main_list(task: Task) -> str | None:
-    """The field that is the longest list of objects in a task."""
-    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
-    return max(lists, key=lists.__getitem__, default=None)
+def _is_text(file: Path) -> bool:
+    """Whether a file is not called as a library is, nor as an object."""
+    return not stem(file.name) and not _OBJECT.search(file.name)
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """What tells the files apart: their names, or those of their folders, or their paths."""
-    paths = [Path(readable_name(str(file.relative_to(folder).with_suffix("")))) for file in files]
-    for names in ([path.name for path in paths], [path.parent.name for path in paths]):
+    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
+    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
+    paths = [path.with_suffix("") for path in whole]
+    for names in ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)]):
         if len(set(names)) == len(names) and all(names):
             return names
-    return [path.as_posix() for path in paths]
+    return [path.as_posix() for path in whole]
 
 
 def _json(file: Path, content: bytes) -> bytes:
@@ -299,7 +257,7 @@ def _json(file: Path, content: bytes) -> bytes:
 def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
-        if not stem(file.name):
+        if _is_text(file):
             return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
         return FIELDS.decode(compact(_json(file, content)))
     except StrictJsonError as error:
@@ -308,7 +266,4 @@ def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Ta
     except UnicodeDecodeError:
         raise LibraryError("this is not UTF-8", where=str(file), hint=not_utf8(str(file))) from None
     except msgspec.DecodeError:
-        problem = "the file does not hold an object, and each file is to hold one task"
-        alike = [each for each in files if each.name == files[0].name]
-        hint = _by_pattern(folder, alike if len(alike) > 1 else ())
-        raise LibraryError(problem, where=str(file), hint=hint) from None
+        raise not_an_object(folder, files, file) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import Progress, open_library_file
+from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile
 from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.words import shown
 
 NAME = "tasks in Python"
+_ROWS = 1_000
 
 
 def python_source(tasks: Any, needed: frozenset[str]) -> Source:
@@ -33,23 +36,35 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     return Source(NAME, NAME, LINES, read, once=True)
 
 
-def lines_of_arrow(path: Path, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
-    """The rows of an Arrow file or stream, of which the pieces are all bytes. Raises LibraryError."""
+def lines_of_arrow(path: Path, file: int, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
+    """The rows of an Arrow file or stream that is open, of which the pieces are all bytes. Raises LibraryError."""
     from prealloc.library.parquet.library import arrow_errors, need_pyarrow
 
-    where = str(path)
+    where, identity = str(path), FileIdentity.of(file)
     need_pyarrow(where)
     deque(pieces, maxlen=0)  # for those who count and hash them
     from pyarrow import ipc
 
-    with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+    with open(os.dup(file), "rb") as raw, arrow_errors(where):
         is_file = raw.read(6) == b"ARROW1"
         raw.seek(0)
         reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
         numbers = range(reader.num_record_batches) if is_file else ()
         batches = map(reader.get_batch, numbers) if is_file else reader
-        for place, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+        for place, row in enumerate(row for batch in batches for row in _rows_of(batch, where)):
             yield _line(row, f"{where}, row {place} (counted from 0)", needed)
+        if not identity.is_of(file):  # what was hashed
+            raise changed_meanwhile(where)
+
+
+def _rows_of(batch: Any, where: str) -> Iterator[Any]:
+    """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
+    names = batch.schema.names
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LibraryError(f"two columns are called {shown(twice)}", where=where, hint="rename or drop one of them")
+    for at in range(0, batch.num_rows, _ROWS):
+        yield from batch.slice(at, _ROWS).to_pylist()
 
 
 def _rows(tasks: Any) -> Iterable[Any]:
@@ -58,7 +73,7 @@ def _rows(tasks: Any) -> Iterable[Any]:
     elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
         rows = tasks.to_dict("records")
     elif hasattr(tasks, "to_batches"):  # Arrow
-        rows = (row for batch in tasks.to_batches() for row in batch.to_pylist())
+        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch, NAME))
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
         rows = tasks
     else:

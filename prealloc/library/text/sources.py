@@ -107,7 +107,7 @@ def file_source(path: Path, descriptor: int | None = None, *, needed: frozenset[
             if is_arrow:
                 from prealloc.library.text.in_python import lines_of_arrow
 
-                text = lines_of_arrow(path, text, needed)
+                text = lines_of_arrow(path, file, text, needed)
             elif ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 

@@ -41,18 +41,13 @@ class Window(Cursor):
 
     def fill(self, size: int) -> None:
         """Takes in more until so many bytes are held, or all that is left."""
-        end, pieces = len(self.text), list[bytes | bytearray]([self.text])
-        while end < size and not self.ended:
+        while len(self.text) < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
             piece = piece or b""
-            pieces.append(piece)
-            end += len(piece)
+            self.text += piece
             if self._decoder.getstate()[0] or not piece.isascii():
-                end = self._end_of_utf8(piece, end)
-        if len(pieces) > 1:
-            self.text = bytearray().join(pieces)
-            del self.text[end:]
+                del self.text[self._end_of_utf8(piece, len(self.text)) :]
 
     def _end_of_utf8(self, piece: bytes, end: int) -> int:
         """Where what ends at `end` with this piece ceases to be UTF-8: behind that, nothing is read."""
@@ -69,8 +64,12 @@ class Window(Cursor):
         if self._source.once:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
-        gone, self.text = self.text, self.text[size:]
-        del gone[size:]
+        if size < len(self.text) - size:  # the smaller part is copied
+            gone = self.text[:size]
+            del self.text[:size]
+        else:
+            gone, self.text = self.text, self.text[size:]
+            del gone[size:]
         return gone
 
     def put_back(self, text: bytearray) -> None:
@@ -85,6 +84,15 @@ class Window(Cursor):
         self.drop(at)
         while self.byte(0) and (blank := space_at(self.text, 0)):
             self.drop(blank)
+
+    def open_array(self, at: int) -> None:
+        """Lets go of all before the task behind `at`, but for one byte: a bracket takes its place."""
+        self.drop(at)
+        while self.byte(1) and (blank := space_at(self.text, 1)) > 1:
+            self.drop(blank - 1)
+        if self._source.once:
+            self._lines += self.text.count(b"\n", 0, 1)
+        self.text[:1] = b"["
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
