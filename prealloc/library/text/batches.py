@@ -10,23 +10,22 @@ from __future__ import annotations
 import codecs
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Generator, Iterator
 
 import msgspec
-from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
+from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import HEAD, no_document, rewrite_json
+from prealloc.library.text.refuse import HEAD, no_document
 from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
-from prealloc.model.words import listed, shown, word
+from prealloc.model.words import shown
 
 BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
@@ -37,25 +36,9 @@ _WRONG_GUESSES = 3
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
-_LISTS_SHOWN = 10
-_LOOKED_INTO = 20
-# Objects in a document: more would copy it.
 _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
-_COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
-_Column = list[Raw] | dict[str, Raw]
-_LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
-_ROOT = "."
-# The place of a document itself.
-_SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
-_SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
-
-
-_Value = tuple[str, int, int]
-"""A key of a document, where its value begins, and where it ends."""
-_Found = tuple[int, tuple[str, ...], bytes]
-"""What may be tasks: its size, its place, and the first key of its first task."""
 
 Shape = Callable[[Batch], type]
 """The type that the tasks of a library are decoded as, by its first batch."""
@@ -118,7 +101,7 @@ class _Cutter:
                 start = shown(window.text[:40].decode(errors="ignore"))
                 start = "a comment" if _COMMENTED.match(window.text) else start
                 problem = f"this is neither a JSON object nor an array of tasks: it begins with {start}"
-                raise Damage(problem, 0, hint=_SHAPES)
+                raise Damage(problem, 0, hint=SHAPES)
             elif begins == b"[" or (asked is None and self._is_lines()):
                 yield from self._lines()
             else:
@@ -217,8 +200,8 @@ class _Cutter:
 
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
-        window, asked, values = self._window, self._source.tasks_field, list[_Value]()
-        self._found = asked == _ROOT
+        window, asked, values = self._window, self._source.tasks_field, list[Value]()
+        self._found = asked == ROOT
         at = window.skip_space(1)
         behind = yield from (self._by_id(at) if self._found else self._at_path(asked or "tasks", at, values))
         end = window.dropped + behind
@@ -229,10 +212,15 @@ class _Cutter:
                 return
             if more == b",":
                 raise Damage("expected a value, found ,", behind)
-            yield from self._untitled(values)
+            place = only_place(window.text, values, self._source, window.origin(0).at())
+            if place is None:
+                yield from self._by_id(window.skip_space(1))
+            else:
+                self.title, at = place
+                yield from self._items(at)
         self._refuse_more(end - window.dropped)
 
-    def _at_path(self, path: str, at: int, values: list[_Value]) -> Generator[Batch, None, int]:
+    def _at_path(self, path: str, at: int, values: list[Value]) -> Generator[Batch, None, int]:
         """The tasks at a path in an object, whose first key or end is at `at`. Gives the place behind the object.
 
         `values` gets what is in the object, unless there are tasks.
@@ -240,7 +228,7 @@ class _Cutter:
         window, seen, mark = self._window, set[str](), self._window.byte(at)
         while mark != b"}":
             key, at = window.read_key(at)
-            begins, rest, opening = at, _rest(path, key), window.byte(at)
+            begins, rest, opening = at, rest_of(path, key), window.byte(at)
             if path.startswith("*"):
                 self.title = key
                 rest = rest if rest or self._has_objects(at) else None
@@ -252,7 +240,7 @@ class _Cutter:
                 seen.add(key)
                 at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
             elif opening not in (b"[", b"{", b""):
-                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=_SHAPES)
+                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=SHAPES)
             else:
                 if self._opening not in (b"", opening):
                     problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
@@ -299,54 +287,6 @@ class _Cutter:
                 at = 0
         return at + 1
 
-    def _untitled(self, values: Sequence[_Value]) -> Generator[Batch, None, object]:
-        """The tasks of a document that does not call them so, and is held: its only list of objects, or all its values.
-
-        Raises LibraryError if there is not one such list, and not every value an object; or if others were asked for.
-        """
-        window, asked = self._window, self._source.tasks_field
-        found = ((value, _LIST_OF_OBJECTS.match(window.text, value[1])) for value in values)
-        lists = [(end - at, (key,), first[1] or b"") for (key, at, end), first in found if first]
-        if len(lists) == 1 and asked is None:
-            self.title = lists[0][1][0]
-            return (yield from self._items(next(at for key, at, _ in values if key == self.title)))
-        if len(values) > 1 and not lists and all(_COLUMN.match(window.text, at) for _, at, _ in values):
-            self._refuse_columns(values)
-        at_brace = [value for value in values if window.byte(value[1]) == b"{"]
-        objects = [(key, FIELDS.decode(window.text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
-        deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
-        sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
-        shared = set.intersection(*sets) if len(sets) > 1 else set()
-        alike = not deeper or (shared and ("tasks", b"[") not in shared)
-        if len(values) == len(at_brace) > 1 and alike and asked is None:
-            return (yield from self._by_id(window.skip_space(1)))
-        there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
-        problem, hint = f'a JSON object without "tasks": it has {there}', _SHAPES
-        if len(values) == len(objects) == 1 and objects[0][1]:
-            hint = f"if {shown(values[0][0])} is its id: ‹tasks_field› {_ROOT}"
-        if several := lists or deeper:
-            hint = f"name the tasks: {_named(several)}"
-        if asked is not None:
-            problem = f"‹tasks_field› {asked}: there are no such tasks; the document has {there}"
-        elif lists:
-            problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
-        if len(values) == len(lists) > _LISTS_SHOWN:
-            each = rewrite_json(self._where, "{key: {'list': d[key]} for key in d}")
-            hint = f"make every task an object: {each}"
-        raise LibraryError(problem, where=", ".join(filter(None, [self._where, window.origin(0).at()])), hint=hint)
-
-    def _refuse_columns(self, values: Sequence[_Value]) -> NoReturn:
-        """Raises LibraryError for a document that has the values of each field together, or nothing but names."""
-        columns = (msgspec.json.decode(self._window.text[at:end], type=_Column) for _, at, end in values)
-        if len(set(map(len, columns))) > 1:
-            split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
-            named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
-            hint = f"make a task of each: {rewrite_json(self._where, named)}"
-            raise LibraryError("it holds lists, none of them of tasks", where=self._where, hint=hint)
-        each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
-        rows = rewrite_json(self._where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
-        raise LibraryError("it holds columns, not tasks", where=self._where, hint=f"write its rows: {rows}")
-
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
         text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
@@ -360,31 +300,6 @@ class _Cutter:
         end = self._window.skip_space(at)
         if self._window.byte(end):
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
-
-
-def _rest(path: str, key: str) -> str | None:
-    """What is left of a path behind a key; None where it does not lead there."""
-    if path in (key, "*"):
-        return ""
-    return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
-
-
-def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
-    """What may be tasks in an object of a document."""
-    for name, raw in fields.items():
-        if found := _LIST_OF_OBJECTS.match(raw):
-            yield len(memoryview(raw)), (key, name), found[1] or b""
-    if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
-        yield sum(len(memoryview(raw)) for raw in fields.values()), (key,), b"{"
-
-
-def _named(found: Sequence[_Found]) -> str:
-    """How to name each of these, the largest first; before them all, if their tasks begin with the same key."""
-    found = sorted(found, reverse=True)
-    paths, kinds = [path for _, path, _ in found], {(len(path), first) for _, path, first in found}
-    if len(found) > 1 == len(kinds) and found[0][2]:
-        paths.insert(0, tuple(names[0] if len({*names}) == 1 else "*" for names in zip(*paths, strict=True)))
-    return listed((f"‹tasks_field› {word('.'.join(path))}" for path in paths), sep=" or ")
 
 
 def _opening(text: bytearray) -> bytes:

@@ -1,0 +1,108 @@
+"""Where the tasks lie in a JSON document: at a place that is named, or the only place that they can be at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import msgspec
+from msgspec import Raw
+
+from prealloc.errors import LibraryError
+from prealloc.library.rows import FIELDS
+from prealloc.library.text.refuse import rewrite_json
+from prealloc.library.text.sources import Source
+from prealloc.model.words import listed, shown, word
+
+ROOT = "."
+"""The place of a document itself."""
+SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+
+_LISTS_SHOWN = 10
+_LOOKED_INTO = 20
+# Objects in a document: more would copy it.
+_COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
+_Column = list[Raw] | dict[str, Raw]
+_LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
+_SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
+
+Value = tuple[str, int, int]
+"""A key of a document, where its value begins, and where it ends."""
+_Found = tuple[int, tuple[str, ...], bytes]
+"""What may be tasks: its size, its place, and the first key of its first task."""
+
+
+def rest_of(path: str, key: str) -> str | None:
+    """What is left of a path behind a key; None where it does not lead there."""
+    if path in (key, "*"):
+        return ""
+    return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
+
+
+def only_place(text: bytearray, values: Sequence[Value], source: Source, begins: str) -> tuple[str, int] | None:
+    """The only list of objects of a document without "tasks", and where it begins; None if all its values are tasks.
+
+    Raises LibraryError, with the places that may be named, if there is not one such list, and not every value an
+    object; or if another place was named. `begins` says where the document does.
+    """
+    asked, where = source.tasks_field, source.where
+    found = ((value, _LIST_OF_OBJECTS.match(text, value[1])) for value in values)
+    lists = [(end - at, (key,), first[1] or b"") for (key, at, end), first in found if first]
+    if len(lists) == 1 and asked is None:
+        return next((key, at) for key, at, _ in values if key == lists[0][1][0])
+    if len(values) > 1 and not lists and all(_COLUMN.match(text, at) for _, at, _ in values):
+        _refuse_columns(text, values, where)
+    at_brace = [value for value in values if text[value[1] : value[1] + 1] == b"{"]
+    objects = [(key, FIELDS.decode(text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
+    deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
+    sets = [{(name, bytes(raw)[:1]) for name, raw in fields.items()} for _, fields in objects if fields]
+    shared = set.intersection(*sets) if len(sets) > 1 else set()
+    alike = not deeper or (shared and ("tasks", b"[") not in shared)
+    if len(values) == len(at_brace) > 1 and alike and asked is None:
+        return None
+    there = ", ".join(ascii(key) for key, *_ in values[:_LISTS_SHOWN]) or "nothing"
+    problem, hint = f'a JSON object without "tasks": it has {there}', SHAPES
+    if len(values) == len(objects) == 1 and objects[0][1]:
+        hint = f"if {shown(values[0][0])} is its id: ‹tasks_field› {ROOT}"
+    if several := lists or deeper:
+        hint = f"name the tasks: {_named(several)}"
+    if asked is not None:
+        problem = f"‹tasks_field› {asked}: there are no such tasks; the document has {there}"
+    elif lists:
+        problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
+    if len(values) == len(lists) > _LISTS_SHOWN:
+        each = rewrite_json(where, "{key: {'list': d[key]} for key in d}")
+        hint = f"make every task an object: {each}"
+    raise LibraryError(problem, where=", ".join(filter(None, [where, begins])), hint=hint)
+
+
+def _refuse_columns(text: bytearray, values: Sequence[Value], where: str) -> NoReturn:
+    """Raises LibraryError for a document that has the values of each field together, or nothing but names."""
+    columns = (msgspec.json.decode(text[at:end], type=_Column) for _, at, end in values)
+    if len(set(map(len, columns))) > 1:
+        split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
+        named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
+        hint = f"make a task of each: {rewrite_json(where, named)}"
+        raise LibraryError("it holds lists, none of them of tasks", where=where, hint=hint)
+    each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
+    rows = rewrite_json(where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
+    raise LibraryError("it holds columns, not tasks", where=where, hint=f"write its rows: {rows}")
+
+
+def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
+    """What may be tasks in an object of a document."""
+    for name, raw in fields.items():
+        if found := _LIST_OF_OBJECTS.match(raw):
+            yield len(memoryview(raw)), (key, name), found[1] or b""
+    if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
+        yield sum(len(memoryview(raw)) for raw in fields.values()), (key,), b"{"
+
+
+def _named(found: Sequence[_Found]) -> str:
+    """How to name each of these, the largest first; before them all, if their tasks begin with the same key."""
+    found = sorted(found, reverse=True)
+    paths, kinds = [path for _, path, _ in found], {(len(path), first) for _, path, first in found}
+    if len(found) > 1 == len(kinds) and found[0][2]:
+        paths.insert(0, tuple(names[0] if len({*names}) == 1 else "*" for names in zip(*paths, strict=True)))
+    return listed((f"‹tasks_field› {word('.'.join(path))}" for path in paths), sep=" or ")
