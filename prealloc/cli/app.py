@@ -58,7 +58,7 @@ def app_of(module: str | None = None) -> typer.Typer:
     for name in _COMMANDS if module is None else [module]:
         add_commands(made, import_module(f"prealloc.cli.{name}"))
     for name, about in _GROUPS.items() if module is None else ():
-        group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+        group = typer.Typer(cls=Group, help=about, no_args_is_help=True, rich_markup_mode=None)
         add_commands(group, import_module(f"prealloc.cli.{name}"))
         made.add_typer(group, name=name)
     made.callback(invoke_without_command=True)(_root)

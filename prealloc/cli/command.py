@@ -76,12 +76,13 @@ def _read_quickly(params: Iterable[Any]) -> None:
 
 def _reader(param: Any) -> Callable[[Any, Any], Any]:
     process, descriptor = param.process_value, getattr(param, "type_descriptor", None)
-    read = _AS_WRITTEN.get(getattr(descriptor, "annotation", None))
+    kind = getattr(descriptor, "annotation", None)
+    read = _AS_WRITTEN.get(kind)
     # Without a descriptor, several values that are absent become an empty tuple.
     needed = param.required or (descriptor is None and (param.nargs == -1 or getattr(param, "multiple", False)))
 
     def processed(context: Any, value: Any) -> Any:
-        if value is not None or needed:
+        if (value is not None or needed) and type(value) is not kind:  # as a default is
             if read is None or not value:
                 return process(context, value)
             value = read(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -22,9 +22,11 @@ from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
-from prealloc.model.task import LightweightTask
 from prealloc.model.words import brief
 from prealloc.processes.setting import COLLECTING
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 
@@ -190,6 +192,8 @@ class Library(ABC):
             yield self._whole(position, text) if self._keeps_all else self._made(position, row)
 
     def _made(self, position: int, row: Row) -> LightweightTask:
+        from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
+
         # The id and type were checked by the scan; validating again would cost more than the compacting.
         workflow = self._compact(position, "workflow", row.workflow) or b"null"
         values = ((name, self._compact(position, name, kept(row, i, name))) for i, name in enumerate(self._keep))
@@ -198,6 +202,8 @@ class Library(ABC):
 
     def _whole(self, position: int, text: bytes) -> LightweightTask:
         """The task with every field of its object, which is compact and has been checked."""
+        from prealloc.model.task import LightweightTask
+
         fields = fields_of(text)
         extra = {name: raw for name, raw in sorted(fields.items()) if name not in IN_EVERY_SLICE}
         workflow = bytes(fields.get("workflow", NULL))

@@ -7,10 +7,12 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.task import LightweightTask
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 DEFAULT_BYTES = 64 << 20
 _READERS = 64

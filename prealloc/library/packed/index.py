@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
@@ -22,8 +22,10 @@ from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, Head, digest
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.task import LightweightTask
 from prealloc.model.words import quoted
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
 

@@ -27,6 +27,8 @@ class PackedLibrary(Library):
     def __init__(
         self, columns: Columns[Any], path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields
     ) -> None:
+        import prealloc.model.task  # noqa: F401  # now: whoever reads may be a thread beside a fork
+
         self.columns, self.path = columns, path
         types = Counter(map(columns.head.types.__getitem__, columns.type_number))
         info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)

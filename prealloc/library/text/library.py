@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
@@ -21,8 +22,10 @@ from prealloc.library.text.batches import batches
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 _HELD = 64 << 20
 """Of so many bytes at the beginning of a library, what is mostly wanted is held as it is."""
