@@ -113,7 +113,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def files_of(pattern: Path) -> list[Path]:
+def files_of_pattern(pattern: Path) -> list[Path]:
     """The files of a pattern, in order. Raises LibraryError, rather than leave any out or give any twice."""
     hint = "give a pattern that does not lead there"
     try:

@@ -22,7 +22,7 @@ from prealloc.library.disk import (
     Progress,
     bytes_of,
     changed_meanwhile,
-    files_of,
+    files_of_pattern,
     head_of,
     open_library_file,
     pieces_of,
@@ -38,6 +38,7 @@ from prealloc.library.text.cursor import Damage
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import (
     FILE,
+    Task,
     has_id,
     list_told,
     main_list,
@@ -59,14 +60,13 @@ _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
-Task = dict[str, Raw]
 _Read = tuple[Callable[[Proof, Progress | None], Generator[bytes]], Callable[[int], Path]]
 """What reads tasks, and tells the file of each that was read."""
 
 
 def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     """The files that a pattern finds. Each is a task if the first is an object or plain text. Raises LibraryError."""
-    where, files = str(pattern), files_of(pattern)
+    where, files = str(pattern), files_of_pattern(pattern)
     if not files:
         raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
     folder = Path(os.path.commonpath([file.parent for file in files]))

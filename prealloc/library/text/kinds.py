@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import files_of
+from prealloc.library.disk import files_of_pattern
 from prealloc.library.folder import patterns
 from prealloc.library.naming import Names
 from prealloc.model.spelling import ID_SPELLINGS
@@ -109,6 +109,6 @@ def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -
     for begin in (shared, "[0-9]", f"[!{''.join(sorted(others))}]") if tasks else ():
         pattern = os.path.join(inside, "**", begin if len(names) == 1 else f"{begin}*{tasks[0].suffix}")
         with contextlib.suppress(LibraryError):
-            found += [pattern] if files_of(Path(pattern)) == tasks else []
+            found += [pattern] if files_of_pattern(Path(pattern)) == tasks else []
     some = patterns(folder, *found[:1])
     return f"give those that are tasks by a pattern{some and f', such as {some}'}"
