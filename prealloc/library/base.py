@@ -151,10 +151,6 @@ class Library(ABC):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The JSON text of each of these tasks with all its fields, as it lies in the library. Raises LibraryError."""
 
-    def as_written(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The same with the names of fields that are in the file, where `texts` has ours."""
-        return self.texts(positions)
-
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The same as compact JSON, checked strictly. Raises LibraryError."""
         return self._compacted(positions, self.texts(positions))

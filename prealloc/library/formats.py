@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -45,6 +45,16 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         asked = {"fields": fields} if self.is_foreign else {}
         library: Library = _function(self.opener)(path, keep=keep, **asked)
         return library
+
+    def lines(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
+        """The texts of all tasks, with the fields that they have in it. Raises LibraryError."""
+        if self.is_foreign:
+            lines: Iterator[bytes] = _function(f"{self.opener.partition(':')[0]}:lines_of")(
+                path, keep=keep, fields=fields
+            )
+            return lines
+        library = self.open(path, keep=keep, fields=fields)
+        return library.texts(library.order())
 
     def new(self, out: Path, *, force: bool) -> AbstractContextManager[Add]:
         """What takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.

@@ -108,7 +108,7 @@ def _find(
     format = PARTS if file.is_dir() else binary_format(head_of(file))
     if format is not None and fields.tasks_field is not None:
         raise no_document(fields.tasks_field, str(file))
-    return _within(file_source(file, needed=needed(fields, keep))._replace(took=took), fields), format
+    return _within(file_source(file, fields=fields, keep=keep)._replace(took=took), fields), format
 
 
 def _within(text: Source, fields: Fields) -> Source:

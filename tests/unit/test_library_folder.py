@@ -10,6 +10,7 @@ from small_tasks import offered_pattern
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
+from prealloc.model.fields import Fields
 
 
 def put(folder: Path, *names: str) -> None:
@@ -163,3 +164,14 @@ def test_the_folder_with_most_of_the_files_is_offered(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path / "tasks")
     assert "the folder" not in str(caught.value.hint)
+
+
+def test_parts_without_a_field_in_common_are_not_one_library(tmp_path: Path) -> None:
+    """Law: what lies beside the tasks, in files that are called as theirs are, is not planned with them."""
+    (tmp_path / "dev.jsonl").write_text('{"q": "how many"}\n{"q": "how few"}\n')
+    (tmp_path / "dev.tables.jsonl").write_text('{"header": ["q"]}\n')
+    (tmp_path / "extra.csv").write_text("q,n\nx,1\n")
+    with pytest.raises(LibraryError, match="no field in common with those of the files before") as caught:
+        read_library(tmp_path / "*.jsonl", fields=Fields(id_from="position"))
+    assert caught.value.where == str(tmp_path / "dev.tables.jsonl")
+    assert len(read_library(tmp_path / "[de]*[!s].[jc]*", fields=Fields(id_from="position"))) == 3

@@ -24,9 +24,9 @@ from examples import examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library import read_library
 from prealloc.library.convert import convert
+from prealloc.library.parquet import rows
 from prealloc.library.parquet.library import new_parquet
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
-from prealloc.library.text import in_python
 from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
@@ -354,17 +354,35 @@ def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
             read_library(library)
 
 
+def test_a_workflow_as_text_is_read_alike_everywhere(tmp_path: Path) -> None:
+    """Law: in Parquet, in parts of it and in Arrow it is the JSON that it says, by whatever name."""
+    tasks = [{"id": f"t{n}", "type": "x", "steps": json.dumps({"do": [n, 1.5]})} for n in range(4)]
+    table = pa.Table.from_pylist(tasks)
+    pq.write_table(table, tmp_path / "whole.parquet")
+    pq.write_table(table.slice(0, 1), tmp_path / "p0.parquet")
+    pq.write_table(table.slice(1), tmp_path / "p1.parquet")
+    pa.feather.write_feather(table, tmp_path / "whole.arrow")
+    made = [
+        planned(tmp_path / name, workflow_field="steps", id_from=way)
+        for way in (None, "content")
+        for name in ("whole.parquet", "p*.parquet", "whole.arrow")
+    ]
+    assert [essence(each) for each in made[1:3]] == [essence(made[0])] * 2
+    assert [essence(each) for each in made[4:]] == [essence(made[3])] * 2
+    assert {task.workflow["do"][1] for shard in made[1].shards for task in shard.tasks} == {1.5}
+
+
 def test_arrow_that_changes_behind_its_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: the rows are those of the bytes that were hashed."""
     path = tmp_path / "x.arrow"
     pa.feather.write_feather(pa.table({"id": ["a", "b"]}), path)
-    line = in_python._line
+    value = rows._value
 
-    def changed(*words: Any) -> bytes:
+    def changed(*words: Any) -> Any:
         os.utime(path, ns=(0, 0))
-        return line(*words)
+        return value(*words)
 
-    monkeypatch.setattr(in_python, "_line", changed)
+    monkeypatch.setattr(rows, "_value", changed)
     with pytest.raises(LibraryError, match="the file was changed while it was read"):
         read_library(path)
 

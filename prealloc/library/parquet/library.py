@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from prealloc.model.words import brief
 
 try:
     import pyarrow as pa
+    from pyarrow import ipc
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
     from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
@@ -122,10 +124,6 @@ class ParquetLibrary(Library):
         info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
         super().__init__(info, ids, types, self._rows.counts, keep)
 
-    def as_written(self, positions: Sequence[int]) -> Iterator[bytes]:
-        self._rows.naming = None
-        return self.texts(positions)
-
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         where = str(self._file)
         with open(open_library_file(self._file), "rb") as raw, arrow_errors(where):
@@ -145,6 +143,37 @@ class ParquetLibrary(Library):
             if len(found) == len(positions):
                 return found
         raise FORMAT.damaged("a row group ends too early", where)
+
+
+def lines_of(path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
+    """The rows of others' file as they are in it, or the tasks of one of ours. Raises LibraryError."""
+    where = str(path)
+    need_pyarrow(where)
+    with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+        file = _parquet(raw)
+        rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
+        if isinstance(rows, ForeignRows):
+            yield from rows.lines(_batches(file, _TASKS_AT_ONCE, columns=rows.columns), where)
+            return
+    library = ParquetLibrary(path, keep=keep)
+    yield from library.texts(library.order())
+
+
+def lines_of_arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:
+    """The same of an Arrow file or stream that is open."""
+    need_pyarrow(where)
+    identity = FileIdentity.of(descriptor)
+    with open(os.dup(descriptor), "rb") as raw, arrow_errors(where):
+        raw.seek(0)
+        is_file = raw.read(6) == b"ARROW1"
+        raw.seek(0)
+        reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+        # A batch may be all of the file.
+        parts = (batch.slice(at, _TASKS_AT_ONCE) for batch in batches for at in range(0, len(batch), _TASKS_AT_ONCE))
+        yield from ForeignRows(reader.schema, where, fields, keep).lines(parts, where)
+    if not identity.is_of(descriptor):  # what was hashed
+        raise changed_meanwhile(where)
 
 
 def need_pyarrow(where: str) -> None:

@@ -141,9 +141,14 @@ class ForeignRows:
         texts = [[Raw(msgspec.json.encode(value)) for value in column] for column in columns]
         return [dict(zip(self._names, row, strict=True)) for row in zip(*texts, strict=True)] or [{}] * len(batch)
 
+    def lines(self, batches: Iterable[Any], place: str, first: int = 0) -> Iterator[bytes]:
+        """All rows as they are in the file, the first of which is row `first`. Raises LibraryError."""
+        for batch in batches:
+            yield from self.read(batch, dict.fromkeys(range(len(batch)), ("", "")), place, first)
+            first += len(batch)
+
     def _texts(self, batch: Any, place: str) -> list[Raw]:
-        whole = dict.fromkeys(range(len(batch)), ("", ""))  # nobody knows their names yet
-        return [Raw(text) for text in self.read(batch, whole, place, self.counts.tasks)]
+        return [*map(Raw, self.lines([batch], place, self.counts.tasks))]
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
@@ -160,8 +165,6 @@ class ForeignRows:
     def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
         columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
         flow = columns.pop(self._workflow, None)
-        if self._workflow != "workflow":
-            columns.pop("workflow", None)
         for row, name_and_type in chosen.items():
             where = f"{place}, row {first + row} (counted from 0)"
             fields = {}
@@ -171,8 +174,9 @@ class ForeignRows:
                 except LibraryError:
                     if name in self._needed:
                         raise
-            workflow = self._flow(flow, row, where) if flow is not None else None
-            text = joined(workflow, msgspec.json.encode(fields))
+            if flow is not None and (workflow := self._flow(flow, row, where)) is not None:
+                fields[self._workflow] = Raw(workflow)
+            text = msgspec.json.encode(fields)
             # The file is the same: nothing else tells whose a row is.
             yield text if self.naming is None else self.naming.own(text, *name_and_type)
 

@@ -30,7 +30,7 @@ from prealloc.library.disk import (
 )
 from prealloc.library.folder import libraries_below, stem
 from prealloc.library.formats import binary_format
-from prealloc.library.naming import Names, needed
+from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
@@ -47,7 +47,7 @@ from prealloc.library.text.kinds import (
     refuse_other_kinds,
 )
 from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import HEAD, no_document, no_tasks, not_utf8
+from prealloc.library.text.refuse import HEAD, no_document, not_utf8
 from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
@@ -120,7 +120,7 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of a file, with the fields that they have in it."""
     format = binary_format(head_of(file))
     if format is None:
-        source = file_source(file, needed=needed(asked, keep))
+        source = file_source(file, fields=asked, keep=tuple(keep))
         return source if asked.tasks_field is None else within(source, asked.tasks_field)
     if asked.tasks_field is not None:
         raise no_document(asked.tasks_field, str(file))
@@ -128,13 +128,7 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         with open(open_library_file(file), "rb") as raw:
             deque(pieces_of(raw.fileno(), str(file), proof, progress), maxlen=0)
-        try:
-            library = format.open(file, keep=tuple(keep), fields=Fields(id_from="position"))
-        except LibraryError as error:
-            if error.problem != no_tasks("").problem:  # others may have some
-                raise
-            return
-        for text in library.as_written(library.order()):
+        for text in format.lines(file, keep=tuple(keep), fields=asked):
             yield text + b"\n"
 
     return Source(file, str(file), LINES, read)
@@ -146,7 +140,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     more = _asks_file(asked, keep)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        total, tasks = sum(map(bytes_of, files)) if progress else 0, 0
+        total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
         firsts.clear()
         for file, name in zip(files, names, strict=True):
             firsts.append(tasks)
@@ -158,6 +152,11 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                 if batch.title is not None and batch.origin.task == 0 and has_id(_first_task(file)):
                     problem = f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
                     raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
+                if batch.origin.task == 0:
+                    shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])
+                    if not shared:
+                        problem = "its first task has no field in common with those of the files before"
+                        raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if more else {})
             if proof.size != before + size:

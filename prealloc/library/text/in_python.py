@@ -1,17 +1,14 @@
-"""Tasks that are in Python already, mappings or a frame of rows, and those of Arrow, as JSON lines."""
+"""Tasks that are in Python already: mappings, or a frame of rows, as JSON lines."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile
+from prealloc.library.disk import Progress
 from prealloc.library.text.sources import LINES, Proof, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -34,27 +31,6 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
             yield line
 
     return Source(NAME, NAME, LINES, read, once=True)
-
-
-def lines_of_arrow(path: Path, file: int, pieces: Iterator[bytes], needed: frozenset[str]) -> Generator[bytes]:
-    """The rows of an Arrow file or stream that is open, of which the pieces are all bytes. Raises LibraryError."""
-    from prealloc.library.parquet.library import arrow_errors, need_pyarrow
-
-    where, identity = str(path), FileIdentity.of(file)
-    need_pyarrow(where)
-    deque(pieces, maxlen=0)  # for those who count and hash them
-    from pyarrow import ipc
-
-    with open(os.dup(file), "rb") as raw, arrow_errors(where):
-        is_file = raw.read(6) == b"ARROW1"
-        raw.seek(0)
-        reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
-        numbers = range(reader.num_record_batches) if is_file else ()
-        batches = map(reader.get_batch, numbers) if is_file else reader
-        for place, row in enumerate(row for batch in batches for row in _rows_of(batch, where)):
-            yield _line(row, f"{where}, row {place} (counted from 0)", needed)
-        if not identity.is_of(file):  # what was hashed
-            raise changed_meanwhile(where)
 
 
 def _rows_of(batch: Any, where: str) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
 LINES = "rows.of.jsonl"
@@ -90,10 +92,12 @@ class Source(NamedTuple):
         return lines
 
 
-def file_source(path: Path, descriptor: int | None = None, *, needed: frozenset[str] = frozenset()) -> Source:
+def file_source(
+    path: Path, descriptor: int | None = None, *, fields: Fields = COMMON, keep: tuple[str, ...] = ()
+) -> Source:
     """A file: JSON or a table, plain or packed, or Arrow; with a descriptor the file that it is of.
 
-    Of Arrow only the values of fields that are `needed` have to be JSON, see `in_python`.
+    `fields` and `keep` say what must be JSON of Arrow.
     """
     is_arrow = head_of(path).startswith(_ARROW)
     other = OTHER.search(path.name)
@@ -103,11 +107,12 @@ def file_source(path: Path, descriptor: int | None = None, *, needed: frozenset[
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), proof, progress)
         try:
-            text = iter(pieces) if is_arrow else _unpacked(pieces, str(path))
+            text = _unpacked(pieces, str(path))
             if is_arrow:
-                from prealloc.library.text.in_python import lines_of_arrow
+                from prealloc.library.parquet.library import lines_of_arrow
 
-                text = lines_of_arrow(path, file, text, needed)
+                deque(pieces, maxlen=0)  # for those who count and hash them
+                text = (line + b"\n" for line in lines_of_arrow(file, str(path), fields, keep))
             elif ending in _TABLES:
                 from prealloc.library.text.table import lines_of_table
 
