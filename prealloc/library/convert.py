@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Add, Library, Record
 from prealloc.library.disk import Notes, Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.formats import FORMATS, LibraryFormat
+from prealloc.library.formats import FORMATS, LibraryFormat, format_named
 from prealloc.library.naming import Naming
 from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
@@ -24,7 +23,7 @@ from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Source
-from prealloc.library.unpack import PACKED_NAME
+from prealloc.library.unpack import name_parts
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.spelling import EVERY_FIELD
 
@@ -78,7 +77,7 @@ def convert(
 
 def _target(out: Path, to: str | None) -> LibraryFormat:
     names = ", ".join(target.name for target in FORMATS)
-    said = next((target for target in FORMATS if target.fits(out.name)), None)
+    said = format_named(out.name)
     if to is None:
         if said is not None:
             return said
@@ -91,8 +90,8 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     if said is not None and said is not asked:
         hint = "omit ‹to›, or give the file another ending"
         raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}, whose ending says {said.name}", hint)])
-    if not asked.packs and (packed := re.search(rf"{PACKED_NAME}\Z", out.name, re.IGNORECASE)):
-        hint = f"leave {packed[0]} out"
+    if not asked.packs and (packed := name_parts(out.name).packed):
+        hint = f"leave {packed} out"
         raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}: only JSON can be packed", hint)])
     return asked
 

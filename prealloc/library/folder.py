@@ -10,11 +10,11 @@ from pathlib import Path
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import files_below
-from prealloc.library.formats import FORMATS, PARTS, ending_of
+from prealloc.library.formats import PARTS, format_named
 from prealloc.library.text.sources import OTHER
+from prealloc.library.unpack import name_parts
 from prealloc.model.words import quoted
 
-_JSON = ending_of(format for format in FORMATS if format.packs)
 _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 # What the package `datasets` says of a library, in files beside it.
 
@@ -22,7 +22,6 @@ _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .pa
 _TEXTS = (".md", ".txt")
 _ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
 _LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
-_STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
 def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
@@ -50,7 +49,7 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
         raise LibraryError(f"this is a folder {several}", where=str(path), hint=_offer(path, names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
-        matches = [name for name in matches if _JSON.search(name)] or matches
+        matches = [name for name in matches if (said := format_named(name)) and said.packs] or matches
         if len(matches) > 1:
             problem = f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}"
             raise LibraryError(problem, where=str(path), hint="give the file itself in place of the folder")
@@ -71,13 +70,14 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
 
 def _may_be_one(entry: Path) -> bool:
     """Whether something in a folder may be a library: of the names that end in one, .parts are of folders alone."""
-    return _STORED.search(entry.name) is None or entry.is_dir() == PARTS.fits(entry.name)
+    format = format_named(entry.name)
+    return format is None or format.packs or entry.is_dir() == (format is PARTS)
 
 
 def stem(name: str) -> str:
     """The name without its ending; nothing for a file whose name is not that of a library."""
-    short = OTHER.sub("", _STORED.sub("", _JSON.sub("", name)))
-    return "" if short == name or name in _OF_DATASETS else short
+    short, ending, _ = name_parts(name)
+    return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
 
 
 def patterns(folder: Path, *first: str) -> str:

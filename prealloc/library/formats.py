@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from prealloc.library.unpack import PACKED_NAME
+from prealloc.library.unpack import name_parts
 from prealloc.model.fields import Fields
 
 if TYPE_CHECKING:
@@ -38,7 +37,8 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     def fits(self, name: str) -> bool:
         """Whether a name says this format, in letters of either case."""
-        return ending_of([self]).search(name) is not None
+        _, ending, packed = name_parts(name)
+        return ending in self.endings and (self.packs or not packed)
 
     def open(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Library:
         """The library at `path`. Raises LibraryError."""
@@ -66,35 +66,29 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         return writer
 
 
-def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
-    """Finds the ending of a name that says one of these formats, with that of its packing."""
-    chosen = list(formats)
-    packed = f"({PACKED_NAME})?" if any(format.packs for format in chosen) else ""
-    endings = "|".join(ending for format in chosen for ending in format.endings)
-    return re.compile(rf"\.({endings}){packed}\Z", re.IGNORECASE)
-
-
 def _function(path: str) -> Any:
     module, name = path.split(":")
     return getattr(import_module(f"prealloc.library.{module}"), name)
 
 
+JSON_LINES = LibraryFormat(name="jsonl", endings=(".jsonl", ".ndjson"), writer="convert:new_lines")
+PARTS = LibraryFormat(
+    name="parts", endings=(".parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
+)
 FORMATS = (
-    LibraryFormat(name="json", endings=("json",), writer="convert:new_json"),
-    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="convert:new_lines"),
+    LibraryFormat(name="json", endings=(".json",), writer="convert:new_json"),
+    JSON_LINES,
     LibraryFormat(
         name="database",
-        endings=("db", "sqlite", "sqlite3"),
+        endings=(".db", ".sqlite", ".sqlite3"),
         writer="database.library:new_database",
         opener="database.library:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
-    LibraryFormat(
-        name="parts", endings=("parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
-    ),
+    PARTS,
     LibraryFormat(
         name="parquet",
-        endings=("parquet",),
+        endings=(".parquet",),
         writer="parquet.library:new_parquet",
         opener="parquet.library:ParquetLibrary",
         magic=b"PAR1",
@@ -102,13 +96,17 @@ FORMATS = (
     ),
     LibraryFormat(
         name="pool",
-        endings=("pool",),
+        endings=(".pool",),
         writer="packed.pool:new_pool",
         opener="packed.pool:SharedTaskPool",
         magic=b"prealloc-pool 1\n",
     ),
 )
-PARTS = next(format for format in FORMATS if format.name == "parts")
+
+
+def format_named(name: str) -> LibraryFormat | None:
+    """The format that a name says; None if it says none."""
+    return next((format for format in FORMATS if format.fits(name)), None)
 
 
 def binary_format(head: bytes) -> LibraryFormat | None:

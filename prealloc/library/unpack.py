@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from prealloc.errors import LibraryError
 
@@ -20,14 +21,27 @@ MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is not yet a bomb."""
 
-PACKED_NAME = r"\.(?:gz|zst|bz2|xz)"
-"""How the names of packed files end."""
+_NAME = re.compile(r"(.*?)(\.[^.]*?)??(\.(?:gz|zst|bz2|xz))?", re.IGNORECASE | re.DOTALL)
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
 
 _MOST_AT_ONCE = 1 << 20
 # bzip2 packs 46 MB of one byte into 40. It and xz can be asked for a part of what a piece of input unpacks to.
+
+
+class NameParts(NamedTuple):
+    """A file's name in parts, the endings in small letters: `tasks`, `.json` and `.gz` of `tasks.JSON.gz`."""
+
+    stem: str
+    ending: str
+    packed: str
+
+
+def name_parts(name: str) -> NameParts:
+    """What the name of a file says of what is in it, and of how it is packed."""
+    stem, ending, packed = _NAME.fullmatch(name).groups("")  # type: ignore[union-attr]  # it matches all
+    return NameParts(stem, ending.lower(), packed.lower())
 
 
 def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -48,14 +48,14 @@ from prealloc.library.text.kinds import (
 )
 from prealloc.library.text.markup import json_of
 from prealloc.library.text.refuse import HEAD, no_document, not_utf8
-from prealloc.library.text.sources import LINES, MARKUP, OTHER, Proof, Source, file_source
+from prealloc.library.text.sources import LINES, MARKUP, Proof, Source, file_source
 from prealloc.library.text.window import Window
-from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
-_OBJECT = re.compile(rf"\.(json|ya?ml|toml)({PACKED_NAME})?\Z", re.IGNORECASE)
+_OBJECT = (".json", *MARKUP)
 _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
@@ -84,7 +84,7 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
     found = libraries_below(folder)
-    files = [file for file in found if file.suffix.lower() in (".json", *MARKUP)]
+    files = [file for file in found if file.suffix.lower() in _OBJECT]
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
@@ -217,7 +217,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
 
 def _first_task(file: Path) -> Task:
     """The fields of the object that a file holds; none if it is not an object, or itself a library."""
-    if not _OBJECT.search(file.name):
+    if name_parts(file.name).ending not in _OBJECT:
         return {}
     source = file_source(file)
     with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
@@ -233,7 +233,7 @@ def _first_task(file: Path) -> Task:
 
 def _is_text(file: Path) -> bool:
     """Whether a file is not called as a library is, nor as an object."""
-    return not stem(file.name) and not _OBJECT.search(file.name)
+    return not stem(file.name) and name_parts(file.name).ending not in _OBJECT
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
@@ -249,8 +249,8 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 def _json(file: Path, content: bytes) -> bytes:
     """What a file holds as JSON. Raises LibraryError."""
     text = b"".join(unpack_stream(iter([content]), str(file))).removeprefix(codecs.BOM_UTF8)
-    ending = OTHER.search(file.name)
-    return json_of([text], f".{ending[1].lower()}", str(file)) if ending else text
+    ending = name_parts(file.name).ending
+    return json_of([text], ending, str(file)) if ending in MARKUP else text
 
 
 def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from prealloc.library.formats import JSON_LINES
 from prealloc.library.rows import NOTHING, workflow_of
 from prealloc.library.text.cursor import Cursor, space_at
-from prealloc.library.unpack import PACKED_NAME
 
-LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
 _BEFORE = re.compile(rb"[ \t\n\r,\[]*")
@@ -62,7 +61,7 @@ def is_lines(text: bytearray, name: str) -> bool:
 
     By its first line, what follows, and its file's name.
     """
-    by_name = LINES_NAME.search(name) is not None
+    by_name = JSON_LINES.fits(name)
     end = text.find(b"\n")
     end = len(text) if end < 0 else end
     more = space_at(text, end) < len(text)

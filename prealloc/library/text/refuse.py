@@ -11,7 +11,7 @@ from pathlib import Path
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
 from prealloc.library.disk import head_of
-from prealloc.library.unpack import PACKED_NAME, packing
+from prealloc.library.unpack import name_parts, packing
 from prealloc.model.words import quoted
 
 HEAD = 512
@@ -67,21 +67,17 @@ _WAYS_OUT = (
 _SPECIAL = r'["$`\\!]'
 # What double quotes do not hide from a shell.
 _TAGGED = "yaml.SafeLoader.add_constructor(None, lambda _, node: node.tag + chr(32) + node.value)"
-_LOADED = {
-    r"\.toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"),
-    r"\.ya?ml": (f", yaml; {_TAGGED}", "yaml.safe_load(sys.stdin)"),
-    "": ("", "json.load(sys.stdin)"),
-}
+_YAML = (f", yaml; {_TAGGED}", "yaml.safe_load(sys.stdin)")
+_LOADED = {".toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"), ".yaml": _YAML, ".yml": _YAML}
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
 
 
 def rewrite(where: str, program: str, ending: str = "") -> str:
     """A command that writes what `program` makes of a file beside it, with this ending if it becomes another kind."""
     path = Path(where if os.path.isfile(where) else "FILE")
-    name = re.sub(rf"{PACKED_NAME}\Z", "", path.name, flags=re.IGNORECASE)
-    new = str(path.with_name(f"fixed-{Path(name).stem if ending else name}{ending}"))
-    unpack = _UNPACK.get(path.suffix.lower())
-    given, new = quoted(path), quoted(new)
+    stem, old, packed = name_parts(path.name)
+    given, new = quoted(path), quoted(path.with_name(f"fixed-{stem}{ending or old}"))
+    unpack = _UNPACK.get(packed)
     return f"{unpack} {given} | {program} > {new}" if unpack else f"{program} < {given} > {new}"
 
 
@@ -92,8 +88,7 @@ def python(code: str) -> str:
 
 def rewrite_json(where: str, expression: str) -> str:
     """The same of a document, of whose value `d` the new file gets what a Python expression says, as JSON."""
-    ending = next((ending for ending in _LOADED if re.search(rf"{ending}({PACKED_NAME})?\Z", where, re.IGNORECASE)), "")
-    module, load = _LOADED[ending]
+    module, load = _LOADED.get(name_parts(where).ending, ("", "json.load(sys.stdin)"))
     code = f"import json, sys{module}; d = {load}; json.dump({expression}, sys.stdout, default=str)"
     return rewrite(where, python(code), ".json")
 

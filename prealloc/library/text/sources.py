@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
-from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
@@ -24,13 +23,13 @@ LINES = "rows.of.jsonl"
 """In place of the name of a file: JSON lines that were made of something else."""
 DOCUMENT = "value.of.json"
 """The same of a JSON document."""
-_TABLES = {".csv": ",", ".tsv": "\t"}
+TABLES = {".csv": ",", ".tsv": "\t"}
 MARKUP = (".yaml", ".yml", ".toml")
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 # A file, and a stream as `datasets` saves it.
 
-OTHER = re.compile(rf"\.(csv|tsv|ya?ml|toml|arrow|feather)({PACKED_NAME})?\Z", re.IGNORECASE)
-"""Finds the ending of a name of what is not JSON, and is read as if it were."""
+OTHER = (*TABLES, *MARKUP, ".arrow", ".feather")
+"""How the name ends of what is not JSON, and is read as if it were."""
 
 
 class Proof:
@@ -100,8 +99,7 @@ def file_source(
     `fields` and `keep` say what must be JSON of Arrow.
     """
     is_arrow = head_of(path).startswith(_ARROW)
-    other = OTHER.search(path.name)
-    ending = "" if other is None else f".{other[1].lower()}"
+    ending = name_parts(path.name).ending
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
@@ -113,10 +111,10 @@ def file_source(
 
                 deque(pieces, maxlen=0)  # for those who count and hash them
                 text = (line + b"\n" for line in lines_of_arrow(file, str(path), fields, keep))
-            elif ending in _TABLES:
+            elif ending in TABLES:
                 from prealloc.library.text.table import lines_of_table
 
-                text = lines_of_table(text, _TABLES[ending], str(path))
+                text = lines_of_table(text, TABLES[ending], str(path))
             elif ending in MARKUP:
                 from prealloc.library.text.markup import json_of
 
@@ -126,7 +124,7 @@ def file_source(
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    is_rows = is_arrow or ending in _TABLES
+    is_rows = is_arrow or ending in TABLES
     return Source(path, str(path), LINES if is_rows else DOCUMENT if ending in MARKUP else path.name, read)
 
 

@@ -17,7 +17,8 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern
 from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
-from prealloc.library.unpack import PACKED_NAME
+from prealloc.library.text.sources import TABLES
+from prealloc.library.unpack import name_parts
 from prealloc.processes.setting import ProcessSetting
 
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
@@ -49,13 +50,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
 
 def if_without_names(where: str, names: Sequence[str]) -> str | None:
     """What to do if the first line of a table, which gives these names, is a task; None where they look like names."""
-    found = re.search(rf"\.([ct]sv)({PACKED_NAME})?\Z", where, re.IGNORECASE)
-    if found is None or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
+    _, ending, packed = name_parts(where)
+    if ending not in TABLES or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
         return None
-    delimiter = "\t" if found[1].lower() == "tsv" else ","
-    if found[2] and delimiter == ",":
+    delimiter = TABLES[ending]
+    if packed and delimiter == ",":
         return None  # which may be another
-    if not found[2]:
+    if not packed:
         head = head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
         delimiter = _delimiter(delimiter, head.partition("\n")[0])
     return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
