@@ -8,7 +8,7 @@ import os
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,22 +60,21 @@ _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
 """What holds many tasks: JSON files beside it say something of them."""
-_Read = tuple[Callable[[Proof, Progress | None], Generator[bytes]], Callable[[int], Path]]
-"""What reads tasks, and tells the file of each that was read."""
 
 
 def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
     """The files that a pattern finds. Each is a task if the first is an object or plain text. Raises LibraryError."""
-    where, files = str(pattern), files_of_pattern(pattern)
+    files = files_of_pattern(pattern)
     if not files:
-        raise LibraryError("there is no such file", where=where, hint="check the path: * is any name, ** any folders")
+        hint = "check the path: * is any name, ** any folders"
+        raise LibraryError("there is no such file", where=str(pattern), hint=hint)
     folder = Path(os.path.commonpath([file.parent for file in files]))
     first = {} if asked.tasks_field is not None else _first_task(files[0])
     is_one = first or (asked.tasks_field is None and _is_text(files[0]))
-    read, file_of = (_each if is_one else _all)(folder, files, asked, keep)
+    source = (_each if is_one else _all)(folder, files, asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
     took = f"took {count} as a task{list_told(first)}" if is_one else f"took the tasks of {count}"
-    return Source(str(seen_from(Path.cwd(), pattern)), where, LINES, read, took=took, file_of=file_of)
+    return source._replace(path=str(seen_from(Path.cwd(), pattern)), where=str(pattern), took=took)
 
 
 def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -93,16 +92,14 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
         return None
     if len(files) > 1 and asked.tasks_field is not None:
         took = f"took the tasks of {len(files):,} files in this folder"
-        read, file_of = _all(folder, files, asked, keep)
-        return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
+        return _all(folder, files, asked, keep)._replace(took=took)
     first = _first_task(files[0]) if files else {}
     is_document = main_list(first) is not None and not has_id(first)
     if not first or (len(files) == 1 and (is_document or len(found) > 1)):
         return None
     count = f"each of the {len(files):,} files" if len(files) > 1 else "the one file"
     took = f"took {count} in this folder as a task{list_told(first)}"
-    read, file_of = _each(folder, files, asked, keep, checked=True)
-    return Source(folder, str(folder), LINES, read, took=took, file_of=file_of)
+    return _each(folder, files, asked, keep, checked=True)._replace(took=took)
 
 
 def within(source: Source, tasks_field: str) -> Source:
@@ -134,8 +131,8 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
     return Source(file, str(file), LINES, read)
 
 
-def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> _Read:
-    """Reads the tasks of all files, one after the other."""
+def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
+    """The tasks of all files, one after the other."""
     names, firsts = _names(folder, files), list[int]()
     more = _asks_file(asked, keep)
 
@@ -149,20 +146,20 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             told = progress and partial(_told, progress, before, total)
             source = _of_any_format(file, asked, keep)
             for batch in batches(source, lambda first: Task, proof, told):
-                if batch.title is not None and batch.origin.task == 0 and has_id(_first_task(file)):
-                    problem = f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
-                    raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 if batch.origin.task == 0:
                     shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])
-                    if not shared:
-                        problem = "its first task has no field in common with those of the files before"
+                    problem = "" if shared else "its first task has no field in common with those of the files before"
+                    if batch.title is not None and has_id(_first_task(file)):
+                        held = shown(batch.title)
+                        problem = f"this seems to be a task with the list {held}, and the first file is none"
+                    if problem:
                         raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if more else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
 
-    return read, lambda task: files[bisect_right(firsts, task) - 1]
+    return Source(folder, str(folder), LINES, read, file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
 
 def _asks_file(asked: Fields, keep: Sequence[str]) -> bool:
@@ -185,8 +182,8 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
 
 
-def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], *, checked: bool = False) -> _Read:
-    """Reads the task in each file; if it is `checked`, files that are not all tasks are refused."""
+def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], *, checked: bool = False) -> Source:
+    """The task in each file; if it is `checked`, files that are not all tasks are refused."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
@@ -212,7 +209,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    return read, files.__getitem__
+    return Source(folder, str(folder), LINES, read, file_of=files.__getitem__)
 
 
 def _first_task(file: Path) -> Task:
@@ -246,19 +243,14 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
     return [path.as_posix() for path in whole]
 
 
-def _json(file: Path, content: bytes) -> bytes:
-    """What a file holds as JSON. Raises LibraryError."""
-    text = b"".join(unpack_stream(iter([content]), str(file))).removeprefix(codecs.BOM_UTF8)
-    ending = name_parts(file.name).ending
-    return json_of([text], ending, str(file)) if ending in MARKUP else text
-
-
 def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
         if _is_text(file):
             return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
-        return FIELDS.decode(compact(_json(file, content)))
+        text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
+        text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
+        return FIELDS.decode(compact(text))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
