@@ -22,7 +22,6 @@ from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
-from prealloc.library.text.sources import Source
 from prealloc.library.unpack import name_parts
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.spelling import EVERY_FIELD
@@ -66,7 +65,11 @@ def convert(
     with target.new(path, force=force) as add:
         text = text_source(source, difficulty, fields, keep=(EVERY_FIELD,))  # nothing may be left out
         if text is not None:
-            tasks = _copy_text(text, add, fields, notes, progress)
+            # Tasks that are named otherwise get names as ours have: known when all were seen, so it is read twice.
+            read = read_tasks(text, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
+            if read.note and notes is not None:
+                notes(read.note)
+            tasks = read.info.tasks
         else:
             library = read_library(source, difficulty=difficulty, fields=fields, keep=(EVERY_FIELD,), notes=notes)
             tasks = _copy(library, add, progress)
@@ -96,20 +99,8 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     return asked
 
 
-def _copy_text(source: Source, add: Add, fields: Fields, notes: Notes | None, progress: Progress | None) -> int:
-    """Copies the tasks of a text in its order, and holds no more of them than their ids.
-
-    Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
-    the text is read twice.
-    """
-    read = read_tasks(source, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
-    if read.note and notes is not None:
-        notes(read.note)
-    return read.info.tasks
-
-
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a text in its order, holds their ids, and passes the tasks on."""
+    """Takes the tasks of a text in its order, holds no more of them than their ids, and passes them on."""
 
     def __init__(self, give: Add, naming: Naming | None) -> None:
         super().__init__()
@@ -146,12 +137,12 @@ def _copy(library: Library, add: Add, progress: Progress | None) -> int:
 def _new_text(out: Path, *, force: bool = False, before: bytes, between: bytes, behind: bytes) -> Iterator[Add]:
     """Objects one behind the other, with what stands before, between and behind them; packed if the name ends so."""
     with new_file(out, force=force) as write:
-        first = True
+        lead = before
 
         def add(record: Record) -> None:
-            nonlocal first
-            write((before if first else between) + record.text)
-            first = False
+            nonlocal lead
+            write(lead + record.text)
+            lead = between
 
         yield add
         write(behind)
