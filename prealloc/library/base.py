@@ -153,7 +153,8 @@ class Library(ABC):
 
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The same as compact JSON, checked strictly. Raises LibraryError."""
-        return self._compacted(positions, self.texts(positions))
+        for position, text in zip(positions, self.texts(positions), strict=True):
+            yield self._compact(position, "", Raw(text)) or b""
 
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
@@ -214,10 +215,6 @@ class Library(ABC):
         except StrictJsonError as error:
             place = self._place(position, bytes(raw), error.offset or 0)
             raise refused(error, place, name) from None
-
-    def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
-        for position, text in zip(positions, texts, strict=True):
-            yield self._compact(position, "", Raw(text)) or b""
 
     def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
         """Where a task is; `offset` counts from the beginning of `raw` in it."""

@@ -87,7 +87,7 @@ def read_library(
 
 
 def _find(
-    library: Any, difficulty: str | None, fields: Fields = COMMON, keep: tuple[str, ...] = ()
+    library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...]
 ) -> tuple[Source, LibraryFormat | None]:
     """Where a library is, and its format (None: a text)."""
     if not isinstance(library, str | os.PathLike):
@@ -135,9 +135,7 @@ def _refuse_address(path: str) -> None:
     raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
-def text_source(
-    library: Any, difficulty: str | None, fields: Fields = COMMON, keep: tuple[str, ...] = ()
-) -> Source | None:
+def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...] = ()) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
     text, format = _find(library, difficulty, fields, keep)
     return text if format is None and not text.once else None

@@ -69,7 +69,7 @@ class Batch:
     def where(self) -> str:
         return self.origin.source.where
 
-    def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+    def names(self, keep: tuple[str, ...]) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
         ids, types = names_of(self.rows)
         if not (are_names(ids) and are_names(types)):

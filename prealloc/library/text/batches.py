@@ -63,7 +63,6 @@ class _Cutter:
 
     def __init__(self, window: Window, source: Source, shape: Shape) -> None:
         self._window = window
-        self._where = source.where
         self._source = source
         self._shape = shape
         self._type: type | None = None
@@ -90,11 +89,11 @@ class _Cutter:
             return
         if not begins:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
-            raise LibraryError(problem, where=self._where, hint="write the tasks into it, or give another file")
+            raise LibraryError(problem, where=self._source.where, hint="write the tasks into it, or give another file")
         try:
             asked = self._source.tasks_field
             if asked is not None and (begins == b"[" or self._source.name == LINES):
-                raise no_document(asked, self._where)
+                raise no_document(asked, self._source.where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
                 self._refuse_more((yield from self._items(0)))
             elif begins not in (b"[", b"{"):
@@ -110,7 +109,7 @@ class _Cutter:
             raise Batch(OBJECTS, window.text, window.origin(0)).of_damage(damage) from None
         except RecursionError:
             hint = "name a list that is less deep"
-            raise LibraryError("‹tasks_field› leads too deep", where=self._where, hint=hint) from None
+            raise LibraryError("‹tasks_field› leads too deep", where=self._source.where, hint=hint) from None
 
     def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
         self.last = Batch(fmt, text, origin, key, title=self.title)

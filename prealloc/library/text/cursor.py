@@ -99,8 +99,7 @@ class Cursor:
 
     def _damage(self, said: str, at: int) -> Damage:
         """What msgspec says of the value at `at`; it counts from there."""
-        found = _SAID.fullmatch(said)
-        problem, place = (found[1], found[2]) if found else (said, None)
+        problem, place = _SAID.fullmatch(said).groups()  # type: ignore[union-attr]  # it matches all
         if problem == "Input data was truncated":
             return Damage(TOO_SHORT, at, inside=len(self.text))
         return Damage(problem, at, inside=at + int(place or 0))

@@ -33,12 +33,12 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     return Source(NAME, NAME, LINES, read, once=True)
 
 
-def _rows_of(batch: Any, where: str) -> Iterator[Any]:
+def _rows_of(batch: Any) -> Iterator[Any]:
     """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
     names = batch.schema.names
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise LibraryError(f"two columns are called {shown(twice)}", where=where, hint="rename or drop one of them")
+        raise LibraryError(f"two columns are called {shown(twice)}", where=NAME, hint="rename or drop one of them")
     for at in range(0, batch.num_rows, _ROWS):
         yield from batch.slice(at, _ROWS).to_pylist()
 
@@ -49,7 +49,7 @@ def _rows(tasks: Any) -> Iterable[Any]:
     elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
         rows = tasks.to_dict("records")
     elif hasattr(tasks, "to_batches"):  # Arrow
-        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch, NAME))
+        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch))
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
         rows = tasks
     else:
