@@ -21,6 +21,7 @@ from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import Counts
 from prealloc.library.storing.stored import DIGEST_BYTES, Meta, StoredFormat, StoredRow, digest
 from prealloc.library.text.refuse import no_tasks, python
+from prealloc.library.text.table import refuse_alike
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -83,11 +84,7 @@ class ForeignRows:
     """
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:
-        found = [name for name in schema.names if schema.names.count(name) > 1]
-        if found:
-            raise LibraryError(
-                f"two columns are called {ascii(found[0])[:80]}", where=where, hint="rename or drop one of them"
-            )
+        refuse_alike(schema.names, where)
         self.meta = None
         self.naming: Naming | None = None
         """How the tasks are named: known when `names` have been read."""

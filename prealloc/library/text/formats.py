@@ -13,6 +13,7 @@ from msgspec import Raw
 from prealloc.library.formats import JSON_LINES
 from prealloc.library.rows import NOTHING, workflow_of
 from prealloc.library.text.cursor import Cursor, space_at
+from prealloc.model.document import UNREADABLE
 
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
@@ -70,7 +71,7 @@ def is_lines(text: bytearray, name: str) -> bool:
     try:
         with memoryview(text) as view:
             first = msgspec.json.decode(view[:end], type=_FirstLine)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return by_name  # {"tasks": [ in the first line, the tasks in others
     has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if id is not NOTHING)
     if first.tasks is NOTHING:

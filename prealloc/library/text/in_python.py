@@ -10,9 +10,9 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.text.sources import LINES, Proof, Source
+from prealloc.library.text.table import refuse_alike
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
-from prealloc.model.words import shown
 
 NAME = "tasks in Python"
 _ROWS = 1_000
@@ -35,10 +35,7 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
 
 def _rows_of(batch: Any) -> Iterator[Any]:
     """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
-    names = batch.schema.names
-    if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise LibraryError(f"two columns are called {shown(twice)}", where=NAME, hint="rename or drop one of them")
+    refuse_alike(batch.schema.names, NAME)
     for at in range(0, batch.num_rows, _ROWS):
         yield from batch.slice(at, _ROWS).to_pylist()
 

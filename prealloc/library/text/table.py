@@ -19,6 +19,7 @@ from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
 from prealloc.library.text.sources import TABLES
 from prealloc.library.unpack import name_parts
+from prealloc.model.words import shown
 from prealloc.processes.setting import ProcessSetting
 
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
@@ -62,6 +63,13 @@ def if_without_names(where: str, names: Sequence[str]) -> str | None:
     return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
 
 
+def refuse_alike(names: Sequence[str], where: str) -> None:
+    """Raises LibraryError if two columns have one name."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        hint = "\n".join(filter(None, [if_without_names(where, names), "rename or drop one of them"]))
+        raise LibraryError(f"two columns are called {shown(twice[0])}", where=where, hint=hint)
+
+
 def _delimiter(usual: str, head: str) -> str:
     """What separates the cells, by the first line."""
     marks = re.sub(r'"[^"]*"', "", head)
@@ -78,9 +86,7 @@ def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
         rows = csv.reader(counted, delimiter=delimiter, strict=True)
         names = next(filter(None, rows), [])
         "".join(names).encode()
-        if twice := [name for name, times in Counter(names).items() if times > 1]:
-            hint = "\n".join(filter(None, [if_without_names(where, names), "rename or drop one of them"]))
-            raise LibraryError(f"two columns are called {twice[0]!a:.80}", where=where, hint=hint)
+        refuse_alike(names, where)
         for row in filter(None, rows):  # without empty lines
             if len(row) != len(names):
                 problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
