@@ -70,11 +70,11 @@ def _word(name: str) -> str:
     return re.sub(r"[ -]|(?<=.)_", "", name).lower()
 
 
-def _paths(task: Task | Iterable[str]) -> list[str]:
+def _paths(task: Task) -> list[str]:
     """What may be given as a field: names, and `a.b` for what is in an object a."""
     found = []
-    for name in task:
-        inside = bytes(task[name]).lstrip() if isinstance(task, Mapping) else b""
+    for name, text in task.items():
+        inside = bytes(text).lstrip()
         found += [f"{name}.{each}" for each in fields_of(inside)] if inside.startswith(b"{") else [name]
     return found
 
@@ -232,12 +232,12 @@ class Names:
     def __init__(
         self,
         asked: Fields,
-        first: Task | Sequence[str],
+        first: Task,
         where: str,
         known: Naming | None = None,
         task: Callable[[int], str] = "task {}".format,
     ) -> None:
-        """`first`: the fields of the first task, or their names. `known`: what was told when it was read before.
+        """`first`: the fields of the first task. `known`: what was told when it was read before.
 
         `task` tells in words which task has a number.
         """

@@ -18,7 +18,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
-from prealloc.library.rows import Counts
+from prealloc.library.rows import NOTHING, Counts
 from prealloc.library.storing.stored import DIGEST_BYTES, Meta, StoredFormat, StoredRow, digest
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike
@@ -89,7 +89,7 @@ class ForeignRows:
         self.naming: Naming | None = None
         """How the tasks are named: known when `names` have been read."""
         self.counts = Counts(0, 0, 0)
-        self._asked = Names(asked, schema.empty_table().flatten().column_names, where)
+        self._asked = Names(asked, dict.fromkeys(schema.empty_table().flatten().column_names, NOTHING), where)
         self._workflow = asked.workflow_field or "workflow"
         self._has_workflow = self._workflow in schema.names
         self._is_workflow_text = self._has_workflow and is_text(schema.field(self._workflow).type)

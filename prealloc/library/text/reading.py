@@ -114,7 +114,7 @@ def read_tasks(
     with COLLECTING.at(False):  # a million rows: nothing among them is garbage
         for batch in batches(source, shape, proof, progress):
             assert reading is not None  # noqa: S101  # its shape was asked for
-            reading.title = batch.title if source.tasks_field is None else None
+            reading.title = batch.title
             reading.take(batch)
     if reading is None:
         raise no_tasks(source.where)
