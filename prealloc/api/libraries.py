@@ -112,7 +112,7 @@ def json_path(library: str | Path, difficulty: str | None, **named: Unpack[Field
         hint = "save it to a file, and index that"
         raise LibraryError("standard input cannot be indexed: it can be read only once", where="-", hint=hint)
     text = text_source(library_path(library, difficulty), difficulty, Fields.checked(**named))
-    if text is None or text.is_made:
+    if text is None or text.made:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
             "only one list in a JSON file can be indexed: tasks of other formats are read without an index",

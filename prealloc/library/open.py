@@ -65,7 +65,7 @@ def read_library(
     is_large = bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
     if format is not None:
         opened = format.open(path, keep=keep, fields=fields)
-    elif not (text.once or text.is_made):
+    elif not (text.once or text.made):
         opened = _by_index(path, keep, fields, notes)
         if opened is None and is_large and shortlist is None and not is_packed:
             from prealloc.library.packed.indexing import index_in_memory

@@ -16,13 +16,14 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
+from prealloc.library.formats import JSON_LINES
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
 from prealloc.library.text.refuse import HEAD, no_document
-from prealloc.library.text.sources import LINES, Proof, Source
+from prealloc.library.text.sources import Proof, Source
 from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
 from prealloc.model.words import shown
@@ -85,14 +86,14 @@ class _Cutter:
         blank = len(window.text) > 0
         window.drop_space(0)
         begins = window.byte(0)
-        if not begins and self._source.is_made:  # there were no rows
+        if not begins and self._source.made:  # there were no rows
             return
         if not begins:
             problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
             raise LibraryError(problem, where=self._source.where, hint="write the tasks into it, or give another file")
         try:
             asked = self._source.tasks_field
-            if asked is not None and (begins == b"[" or self._source.name == LINES):
+            if asked is not None and (begins == b"[" or self._source.made == "lines"):
                 raise no_document(asked, self._source.where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
                 self._refuse_more((yield from self._items(0)))
@@ -135,7 +136,8 @@ class _Cutter:
             pass
         if b"\n" in window.text:
             window.grow()
-        return is_lines(window.text, self._source.name)
+        by_name = self._source.made == "lines" or JSON_LINES.fits(self._source.where)
+        return is_lines(window.text, by_name=by_name)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window

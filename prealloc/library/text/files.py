@@ -48,7 +48,7 @@ from prealloc.library.text.kinds import (
 )
 from prealloc.library.text.markup import json_of
 from prealloc.library.text.refuse import HEAD, no_document, not_utf8
-from prealloc.library.text.sources import LINES, MARKUP, Proof, Source, file_source
+from prealloc.library.text.sources import MARKUP, Proof, Source, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
@@ -110,7 +110,7 @@ def within(source: Source, tasks_field: str) -> Source:
         for batch in batches(source, lambda first: Task, proof, progress):
             yield from _lines(batch, {} if batch.title is None else {"type": batch.title})
 
-    return source._replace(name=LINES, read=read, tasks_field=None) if "*" in tasks_field else source
+    return source._replace(read=read, made="lines", tasks_field=None) if "*" in tasks_field else source
 
 
 def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
@@ -128,7 +128,7 @@ def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
         for text in format.lines(file, keep=tuple(keep), fields=asked):
             yield text + b"\n"
 
-    return Source(file, str(file), LINES, read)
+    return Source(file, str(file), read, "lines")
 
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
@@ -159,7 +159,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
 
-    return Source(folder, str(folder), LINES, read, file_of=lambda task: files[bisect_right(firsts, task) - 1])
+    return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
 
 def _asks_file(asked: Fields, keep: Sequence[str]) -> bool:
@@ -209,7 +209,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    return Source(folder, str(folder), LINES, read, file_of=files.__getitem__)
+    return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
 
 
 def _first_task(file: Path) -> Task:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.formats import JSON_LINES
 from prealloc.library.rows import NOTHING, workflow_of
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.model.document import UNREADABLE
@@ -57,12 +56,11 @@ class _FirstLine(msgspec.Struct):
     instance_id: Raw = NOTHING
 
 
-def is_lines(text: bytearray, name: str) -> bool:
+def is_lines(text: bytearray, *, by_name: bool) -> bool:
     """Whether a text that begins with an object is one task a line, and no document.
 
-    By its first line, what follows, and its file's name.
+    By its first line, what follows, and whether its file is called so.
     """
-    by_name = JSON_LINES.fits(name)
     end = text.find(b"\n")
     end = len(text) if end < 0 else end
     more = space_at(text, end) < len(text)

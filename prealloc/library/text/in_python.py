@@ -9,7 +9,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.text.sources import LINES, Proof, Source
+from prealloc.library.text.sources import Proof, Source
 from prealloc.library.text.table import refuse_alike
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -30,7 +30,7 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
             proof(line)
             yield line
 
-    return Source(NAME, NAME, LINES, read, once=True)
+    return Source(NAME, NAME, read, "lines", once=True)
 
 
 def _rows_of(batch: Any) -> Iterator[Any]:

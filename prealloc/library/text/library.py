@@ -61,7 +61,7 @@ class TextLibrary(Library):
         self._naming = read.naming
         self.note = read.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
-        self.way = "json" if len(ids) == read.info.tasks and not source.is_made else "stream"
+        self.way = "json" if len(ids) == read.info.tasks and not source.made else "stream"
         super().__init__(read.info, ids, types, read.counts, keep)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
@@ -82,7 +82,7 @@ class TextLibrary(Library):
     def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
         task = self._held[position]
         place = f"{self._source.where}, {self._source.task(task.number, task.id)}"
-        if self._source.once or self._source.is_made:
+        if self._source.once or self._source.made:
             return place
         with suppress(LibraryError):  # it was changed since
             for batch in batches(self._source, lambda first: dict[str, Raw], Proof()):

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
@@ -19,10 +19,6 @@ from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
-LINES = "rows.of.jsonl"
-"""In place of the name of a file: JSON lines that were made of something else."""
-DOCUMENT = "value.of.json"
-"""The same of a JSON document."""
 TABLES = {".csv": ",", ".tsv": "\t"}
 MARKUP = (".yaml", ".yml", ".toml")
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
@@ -56,10 +52,10 @@ class Source(NamedTuple):
     """What a plan calls it: a text where it is not a file."""
     where: str
     """The same for messages."""
-    name: str
-    """The name of a file with such a text: it may tell lines from a document."""
     read: Callable[[Proof, Progress | None], Generator[bytes]]
     """Gives the text. Raises LibraryError."""
+    made: Literal["lines", "document"] | None = None
+    """As what JSON it was made of something else, which has its tasks at other places."""
     once: bool = False
     """Whether it is gone when it has been read."""
     took: str | None = None
@@ -68,11 +64,6 @@ class Source(NamedTuple):
     """Where in a document the tasks are, if somebody said it."""
     file_of: Callable[[int], Path] | None = None
     """Of many files, that of a task, by its number among those that were read."""
-
-    @property
-    def is_made(self) -> bool:
-        """Whether it is JSON that was made of something else, which has its tasks at other places."""
-        return self.name in (LINES, DOCUMENT)
 
     def task(self, number: int, id: str | None = None) -> str:
         """`task 17 (id 'x')`; of many files, in which."""
@@ -125,7 +116,7 @@ def file_source(
             os.close(file)
 
     is_rows = is_arrow or ending in TABLES
-    return Source(path, str(path), LINES if is_rows else DOCUMENT if ending in MARKUP else path.name, read)
+    return Source(path, str(path), read, "lines" if is_rows else "document" if ending in MARKUP else None)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -144,4 +135,4 @@ def _read_stdin(proof: Proof, progress: Progress | None) -> Generator[bytes]:
     yield from _unpacked(pieces_of(0, "standard input", proof, progress), "standard input")
 
 
-STDIN = Source("-", "standard input", "-", _read_stdin, once=True)
+STDIN = Source("-", "standard input", _read_stdin, once=True)

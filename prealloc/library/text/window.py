@@ -99,4 +99,4 @@ class Window(Cursor):
         byte = self.dropped + at
         lines = self._lines + self.text.count(b"\n", 0, at) if self._source.once else 0
         line = (lambda: lines) if self._source.once else partial(self._source.line_of, byte)
-        return Origin(self._source, self.tasks, byte - lead, None if self._source.is_made else line)
+        return Origin(self._source, self.tasks, byte - lead, None if self._source.made else line)
