@@ -35,11 +35,6 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it may be packed: what is read by places in the file may not."""
         return not self.opener
 
-    def fits(self, name: str) -> bool:
-        """Whether a name says this format, in letters of either case."""
-        _, ending, packed = name_parts(name)
-        return ending in self.endings and (self.packs or not packed)
-
     def open(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Library:
         """The library at `path`. Raises LibraryError."""
         asked = {"fields": fields} if self.is_foreign else {}
@@ -105,8 +100,9 @@ FORMATS = (
 
 
 def format_named(name: str) -> LibraryFormat | None:
-    """The format that a name says; None if it says none."""
-    return next((format for format in FORMATS if format.fits(name)), None)
+    """The format that a name says, in letters of either case; None if it says none."""
+    _, ending, packed = name_parts(name)
+    return next((format for format in FORMATS if ending in format.endings and (format.packs or not packed)), None)
 
 
 def binary_format(head: bytes) -> LibraryFormat | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -21,7 +20,7 @@ MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is not yet a bomb."""
 
-_NAME = re.compile(r"(.*?)(\.[^.]*?)??(\.(?:gz|zst|bz2|xz))?", re.IGNORECASE | re.DOTALL)
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
@@ -40,8 +39,13 @@ class NameParts(NamedTuple):
 
 def name_parts(name: str) -> NameParts:
     """What the name of a file says of what is in it, and of how it is packed."""
-    stem, ending, packed = _NAME.fullmatch(name).groups("")  # type: ignore[union-attr]  # it matches all
-    return NameParts(stem, ending.lower(), packed.lower())
+    stem, ending = _cut(name)
+    return NameParts(*_cut(stem), ending) if ending in _PACKED else NameParts(stem, ending, "")
+
+
+def _cut(name: str) -> tuple[str, str]:
+    stem, dot, ending = name.rpartition(".")
+    return (stem, f".{ending.lower()}") if dot else (name, "")
 
 
 def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

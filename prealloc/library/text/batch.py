@@ -14,7 +14,7 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
-from prealloc.library.formats import JSON_LINES
+from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import Row, are_names, is_name, named, names_of
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import ARRAY, Format, Layout
@@ -165,7 +165,7 @@ class Batch:
 
     def _rewritten(self, task: str) -> str:
         """A command that makes of each task what a Python expression says."""
-        if self.fmt is ARRAY and not JSON_LINES.fits(self.where):  # or a list in each line
+        if self.fmt is ARRAY and format_named(self.where) is not JSON_LINES:  # or a list in each line
             return rewrite_json(self.where, f"[{task} for task in ({_ALL})]")
         code = f"import json, sys; [print(json.dumps({task})) for task in map(json.loads, sys.stdin)]"
         return rewrite(self.where, python(code))

@@ -16,7 +16,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.formats import JSON_LINES
+from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Origin
 from prealloc.library.text.cursor import Cursor, Damage, space_at
@@ -136,7 +136,7 @@ class _Cutter:
             pass
         if b"\n" in window.text:
             window.grow()
-        by_name = self._source.made == "lines" or JSON_LINES.fits(self._source.where)
+        by_name = self._source.made == "lines" or format_named(self._source.where) is JSON_LINES
         return is_lines(window.text, by_name=by_name)
 
     def _lines(self) -> Iterator[Batch]:

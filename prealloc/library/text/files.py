@@ -230,7 +230,7 @@ def _first_task(file: Path) -> Task:
 
 def _is_text(file: Path) -> bool:
     """Whether a file is not called as a library is, nor as an object."""
-    return not stem(file.name) and name_parts(file.name).ending not in _OBJECT
+    return name_parts(file.name).ending not in _OBJECT and not stem(file.name)
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
