@@ -138,7 +138,7 @@ def files_of_pattern(pattern: Path) -> list[Path]:
 
 
 def pieces_of(
-    descriptor: int, where: str, hashed: Callable[[bytes], object], progress: Progress | None = None
+    descriptor: int, where: str, hashed: Callable[[bytes], object], progress: Progress | None
 ) -> Generator[bytes]:
     """All bytes of a file or pipe, in pieces; each goes to `hashed` first.
 

@@ -16,7 +16,7 @@ from prealloc.library.base import Library
 from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Row
-from prealloc.library.shortlist import Everything, Shortlist
+from prealloc.library.shortlist import Shortlist
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.reading import read_tasks
@@ -45,7 +45,7 @@ class TextLibrary(Library):
     def __init__(
         self,
         source: Source,
-        shortlist: Callable[[], Shortlist] = Everything,
+        shortlist: Callable[[], Shortlist],
         *,
         keep: tuple[str, ...] = (),
         fields: Fields = COMMON,
