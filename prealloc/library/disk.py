@@ -133,7 +133,7 @@ def files_of_pattern(pattern: Path) -> list[Path]:
     for file in files:
         other = places.setdefault((real(file.parent), file.name), file)
         if other != file:
-            raise LibraryError(f"by a link, this is {other} again", where=str(file), hint=hint)
+            raise LibraryError(f"it is found twice: by a link, it is also {other}", where=str(file), hint=hint)
     return files
 
 

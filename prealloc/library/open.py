@@ -23,7 +23,7 @@ from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import STDIN, Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.words import quoted
+from prealloc.model.words import quoted, word
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
@@ -125,13 +125,13 @@ def _refuse_address(path: str) -> None:
         return
     scheme, *parts = ["" if part is None else part and shlex.quote(part) for part in found.groups()]
     path = f"{scheme}://{found[2]}"  # a Path has made one of two slashes
-    word = shlex.quote(path)
+    given = shlex.quote(path)
     commands = {
         "hf": " ".join(filter(None, ["hf download", *parts[1:], "--repo-type dataset --local-dir ."])),
-        "s3": f"aws s3 cp {word} .",
-        "gs": f"gcloud storage cp {word} .",
+        "s3": f"aws s3 cp {given} .",
+        "gs": f"gcloud storage cp {given} .",
     }
-    hint = f"fetch it, and give the file: {commands.get(scheme, f'curl -LO {word}')}"
+    hint = f"fetch it, and give the file: {commands.get(scheme, f'curl -LO {given}')}"
     raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
@@ -156,15 +156,16 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
 
     try:
         index = TaskIndex.open(file, keep=keep, fields=fields)
-        place = (index.info.fields or COMMON).tasks_field
-        if place == fields.tasks_field:
+        if (index.info.fields or COMMON).tasks_field == fields.tasks_field:
             return index
         index.close()
-        raise LibraryError(f"it is of ‹tasks_field› {place}", where=str(file), hint="")
+        problem = "it is of another list of tasks"
     except LibraryError as error:
-        from prealloc.library.packed.indexing import moved_aside
+        problem = error.problem
+    from prealloc.library.packed.indexing import moved_aside
 
-        aside = filter(None, map(moved_aside, index_places(file)))
-        repair = " && ".join([*aside, f"prealloc library index {quoted(file)}"])
-        notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
-        return None
+    aside = filter(None, map(moved_aside, index_places(file)))
+    named = (f"‹{name}› {word(value)}" for name, value in msgspec.to_builtins(fields).items())
+    repair = " && ".join([*aside, " ".join(["prealloc library index", quoted(file), *named])])
+    notes(f"the index of {file.name} is not used: {problem}; `{repair}` repairs it")
+    return None

@@ -33,7 +33,7 @@ class Form(NamedTuple):
 def form_of(path: str, tasks_field: str | None = None) -> Form:
     """Told by name, and by content where the name leaves it open."""
     if tasks_field is not None:
-        return Form(None, "json.load reads whole documents")
+        return Form(None, "json.load gives a whole document, and not a list in it")
     if not os.path.isfile(path):
         return Form(None, "json.load reads one file")
     with open(path, "rb") as file:

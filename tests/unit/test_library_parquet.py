@@ -270,10 +270,8 @@ def test_parts_are_one_library(tmp_path: Path) -> None:
     assert made.file.libraries[0].bytes == sum(file.stat().st_size for file in tmp_path.glob("p*"))
     with pytest.raises(LibraryError, match="the column 'at'"):
         planned(tmp_path / "p*.parquet", keep=["at"])
-    ours = [
-        convert(lines(tmp_path / f"{n}.jsonl", [task]), tmp_path / f"our{n}.parquet") for n, task in enumerate(tasks)
-    ]
-    assert len(ours) == 6
+    for n, task in enumerate(tasks):
+        convert(lines(tmp_path / f"{n}.jsonl", [task]), tmp_path / f"our{n}.parquet")
     assert essence(planned(tmp_path / "our*.parquet", keep=["note"])) == essence(whole)
 
 

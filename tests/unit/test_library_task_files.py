@@ -196,7 +196,7 @@ def test_a_pattern_gives_no_file_twice(tmp_path: Path) -> None:
     assert read_library(folder / "**" / "**" / "*.json").ids == ["q", "r"]
     for link, target in (("latest", "v2"), ("v2/loop", ".")):
         (folder / link).symlink_to(target)
-        with pytest.raises(LibraryError, match=r"by a link, this is .* again"):
+        with pytest.raises(LibraryError, match=r"by a link, it is also"):
             read_library(folder / "**" / "*.json")
         (folder / link).unlink()
     (folder / "s.json").symlink_to("v2/r.json")  # a file of another name may well say the same

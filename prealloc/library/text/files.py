@@ -58,7 +58,7 @@ from prealloc.model.words import shown
 _OBJECT = (".json", *MARKUP)
 _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
-_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow")
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 """What holds many tasks: JSON files beside it say something of them."""
 
 
