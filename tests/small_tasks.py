@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +45,18 @@ def offered_place(error: LibraryError) -> dict[str, str]:
     """The place of the tasks that a refusal offers first, as an option; nothing where it offers none."""
     _, found, word = str(error.hint).partition("‹tasks_field› ")
     return {"tasks_field": shlex.split(re.split("(?:, and| or) ‹|\n", word)[0])[0]} if found else {}
+
+
+@contextmanager
+def piped(content: bytes) -> Iterator[None]:
+    """Standard input is a file with this."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        before = os.dup(0)
+        try:
+            os.dup2(file.fileno(), 0)
+            yield
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
