@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -17,11 +17,11 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, Row, kept, named, row_type
+from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, field_of, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
-from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, IN_EVERY_SLICE, TYPE_SPELLINGS
 from prealloc.model.words import brief
 from prealloc.processes.setting import COLLECTING
 
@@ -39,8 +39,8 @@ class Record(NamedTuple):
     text: bytes
 
     @property
-    def row(self) -> Row:
-        return _row.decode(self.text)
+    def row(self) -> dict[str, Raw]:
+        return FIELDS.decode(self.text)
 
     def split(self) -> tuple[bytes | None, bytes]:
         """The workflow, and the object without it; both compact JSON.
@@ -63,7 +63,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
     return fields[:-1] + (b',"workflow":' if len(fields) > 2 else b'"workflow":') + workflow + b"}"
 
 
-_row = msgspec.json.Decoder(Row)
 _STEP = 1 << 14
 
 
@@ -129,7 +128,9 @@ class Library(ABC):
         """Of all tasks."""
         self._keep = keep
         self._keeps_all = EVERY_FIELD in keep
-        self._decoder = msgspec.json.Decoder(row_type(keep))
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            row_type((*ID_SPELLINGS, *TYPE_SPELLINGS, *keep))
+        )
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -154,7 +155,7 @@ class Library(ABC):
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The same as compact JSON, checked strictly. Raises LibraryError."""
         for position, text in zip(positions, self.texts(positions), strict=True):
-            yield self._compact(position, "", Raw(text)) or b""
+            yield self._compact(position, "", Raw(text))
 
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
@@ -181,37 +182,31 @@ class Library(ABC):
         for position, text in zip(asked, texts, strict=True):
             try:
                 row = self._decoder.decode(text)
+                names = named(row)
             except UNREADABLE as error:  # as it was written, but not JSON
                 problem = f"it is not a task: {brief(error)}"
                 raise LibraryError(problem, where=self._place(position), hint=AGAIN) from None
-            if named(row) != (self.ids[position], self.types[position]):
+            if names != (self.ids[position], self.types[position]):
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
-            yield self._whole(position, text) if self._keeps_all else self._made(position, row)
+            yield self._made(position, row)
 
-    def _made(self, position: int, row: Row) -> LightweightTask:
+    def _made(self, position: int, row: Any) -> LightweightTask:
         from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
 
+        def value(name: str) -> bytes:
+            (raw,) = field_of([row], name)
+            return bytes(raw) if self._keeps_all else self._compact(position, name, raw)
+
         # The id and type were checked by the scan; validating again would cost more than the compacting.
-        workflow = self._compact(position, "workflow", row.workflow) or b"null"
-        values = ((name, self._compact(position, name, kept(row, i, name))) for i, name in enumerate(self._keep))
-        extra = msgspec.json.encode({name: Raw(value) for name, value in values if value is not None})
+        keep = sorted(row.keys() - IN_EVERY_SLICE) if self._keeps_all else self._keep
+        extra = msgspec.json.encode({name: Raw(text) for name in keep if (text := value(name))})
+        workflow = value("workflow") or bytes(NULL)
         return LightweightTask.trusted(self.ids[position], self.types[position], workflow, extra)
 
-    def _whole(self, position: int, text: bytes) -> LightweightTask:
-        """The task with every field of its object, which is compact and has been checked."""
-        from prealloc.model.task import LightweightTask
-
-        fields = fields_of(text)
-        extra = {name: raw for name, raw in sorted(fields.items()) if name not in IN_EVERY_SLICE}
-        workflow = bytes(fields.get("workflow", NULL))
-        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, msgspec.json.encode(extra))
-
-    def _compact(self, position: int, name: str, raw: Raw) -> bytes | None:
-        """A value of a task without needless space; None if it has none. Raises LibraryError."""
-        if raw is NOTHING:
-            return None
+    def _compact(self, position: int, name: str, raw: Raw) -> bytes:
+        """A value of a task without needless space; nothing if it has none. Raises LibraryError."""
         try:
-            return compact(raw)
+            return b"" if raw is NOTHING else compact(raw)
         except StrictJsonError as error:
             place = self._place(position, bytes(raw), error.offset or 0)
             raise refused(error, place, name) from None

@@ -21,7 +21,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import fields_of, refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import FIELDS, NULL, is_name
+from prealloc.library.rows import FIELDS, NOTHING, NULL, are_names, is_name
 from prealloc.library.text.table import if_without_names
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
@@ -30,8 +30,8 @@ from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYP
 from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import cut, shown
 
-Task = Mapping[str, Raw]
-"""The texts of a task's fields, at least of those that any column looks into."""
+Look = Callable[[str], Sequence[Raw]]
+"""Gives the texts of a field of some tasks, NOTHING where one does not have it."""
 
 Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
@@ -57,7 +57,7 @@ def is_ours(text: bytes | memoryview) -> bool:
     )
 
 
-def raw_at(task: Task, path: str) -> Raw | None:
+def raw_at(task: Mapping[str, Raw], path: str) -> Raw | None:
     """The text of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
     if path in task:
         return task[path]
@@ -70,7 +70,7 @@ def _word(name: str) -> str:
     return re.sub(r"[ -]|(?<=.)_", "", name).lower()
 
 
-def _paths(task: Task) -> list[str]:
+def _paths(task: Mapping[str, Raw]) -> list[str]:
     """What may be given as a field: names, and `a.b` for what is in an object a."""
     found = []
     for name, text in task.items():
@@ -79,21 +79,38 @@ def _paths(task: Task) -> list[str]:
     return found
 
 
-def _find(tasks: Sequence[Task], path: str) -> list[Any]:
+def texts_at(look: Look, path: str) -> Sequence[Raw]:
+    """The texts of a field of tasks: that of this name, or `a.b` as b in the object a; NOTHING if it is missing."""
+    texts, (head, _, rest) = look(path), path.partition(".")
+    if not rest or NOTHING not in texts:
+        return texts
+    inside = (raw_at(fields_of(outer), rest) or NOTHING for outer in look(head))
+    return [found if text is NOTHING else text for text, found in zip(texts, inside, strict=True)]
+
+
+def _values(look: Look, path: str) -> list[Any]:
     """The value of a field in each task; None if it is missing, or cannot be decoded: then it is not a name."""
+    texts = texts_at(look, path)
+    if texts.count(NOTHING) == len(texts):
+        return [None] * len(texts)
+    texts = [NULL if text is NOTHING else text for text in texts]
     try:  # of all at once, which is many times quicker
-        whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join([task[path] for task in tasks]))
+        whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join(texts))
         return whole
-    except (KeyError, *UNREADABLE):
-        found = [None] * len(tasks)
-        for place, task in enumerate(tasks):
+    except UNREADABLE:
+        found = [None] * len(texts)
+        for place, text in enumerate(texts):
             with suppress(*UNREADABLE):
-                found[place] = msgspec.json.decode(raw_at(task, path) or NULL)
+                found[place] = msgspec.json.decode(text)
         return found
 
 
+def _own(value: Any) -> str | None:
+    return value if is_name(value) else None
+
+
 def _id(value: Any) -> str | None:
-    return str(value) if type(value) is int else value if is_name(value) else None
+    return str(value) if type(value) is int else _own(value)
 
 
 def _type(value: Any) -> str | None:
@@ -127,12 +144,16 @@ class Column:
         """The names, where they are to be few; no more than somewhat above _MOST_TYPES."""
         self._read = read
 
-    def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
-        """The names of the next tasks, from number `first` on; None from the first on that has none."""
+    def take(self, places: range, look: Look, texts: Texts) -> list[str] | None:
+        """The names of the tasks at the next places; None from the first on that has none."""
         if self.lacking is not None and self.kind is not None:  # there is nothing more to learn
             return None
+        columns = [found for name in self.names if (found := _values(look, name)).count(None) < len(found)]
+        if columns and self.kind in (None, str) and are_names(columns[0]):  # many times quicker than one by one
+            self.kind = str
+            return columns[0] if self.lacking is None else None
         found = []
-        for place, values in enumerate(zip(*(_find(tasks, name) for name in self.names), strict=True), first):
+        for place, *values in zip(places if columns else places[:1], *columns, strict=True):
             name, kind = self._name(values)
             if name is None or self.kind not in (None, kind):
                 if self.lacking is None:
@@ -178,8 +199,8 @@ class _Made(Column):
         super().__init__((), _id)
         self._make = make
 
-    def take(self, tasks: Sequence[Task], first: int, texts: Texts) -> list[str] | None:
-        return self._make(range(first, first + len(tasks)), texts)
+    def take(self, places: range, look: Look, texts: Texts) -> list[str] | None:
+        return self._make(places, texts)
 
 
 def _digests(places: range, texts: Texts) -> list[str]:
@@ -232,22 +253,28 @@ class Names:
     def __init__(
         self,
         asked: Fields,
-        first: Task,
+        first: Mapping[str, Raw],
         where: str,
         known: Naming | None = None,
         task: Callable[[int], str] = "task {}".format,
+        is_ours: bool = False,
     ) -> None:
         """`first`: the fields of the first task. `known`: what was told when it was read before.
 
-        `task` tells in words which task has a number.
+        `task` tells in words which task has a number. `is_ours`: all tasks must be spelled as ours are.
         """
         self._asked = asked
         self._first = first
         self._where = where
         self._task = task
-        self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
+        self._seen = 0
         self.late: list[Column] = []
         """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
+        self.is_ours = is_ours
+        if is_ours:
+            self.ids, self.types = [Column(ID_SPELLINGS, _own)], [Column(TYPE_SPELLINGS, _own)]
+            return
+        self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
         if asked.id_field is None:
             common = {name for column in self.ids for name in column.names}
             late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in common]
@@ -267,7 +294,6 @@ class Names:
         if known is not None:
             self.ids = [column for column in self.ids if column.names == known.ids.names]
             self.types = [column for column in self.types if column.names == known.types.names]
-        self._seen = 0
 
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
         if asked is not None:
@@ -283,10 +309,11 @@ class Names:
         names = (name for column in (*self.ids, *self.types) for name in column.names)
         return sorted({head for name in names for head in (name, name.partition(".")[0])})
 
-    def take(self, tasks: Sequence[Task], texts: Texts) -> dict[Column, list[str]]:
-        """The names of the next tasks by each column that has them all."""
-        first, self._seen = self._seen, self._seen + len(tasks)
-        found = {column: column.take(tasks, first, texts) for column in (*self.ids, *self.types)}
+    def take(self, count: int, look: Look, texts: Texts) -> dict[Column, list[str]]:
+        """The names of the next `count` tasks by each column that has them all."""
+        places = range(self._seen, self._seen + count)
+        self._seen += count
+        found = {column: column.take(places, look, texts) for column in (*self.ids, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
         for column in self.ids if len(self.ids) > 1 else ():
             column.hashes.extend(stable_hashes(named.get(column, ())))
@@ -295,9 +322,9 @@ class Names:
                 column.kinds.update(named.get(column, ()))
         return named
 
-    def has_workflow(self, task: Task) -> bool:
-        """Whether a task has a workflow, and not null."""
-        return raw_at(task, self._asked.workflow_field or "workflow") not in (None, NULL)
+    def workflows(self, look: Look) -> Sequence[Raw]:
+        """The texts of the workflows of some tasks."""
+        return texts_at(look, self._asked.workflow_field or "workflow")
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""

@@ -119,10 +119,12 @@ def test_kept_fields_keep_their_spelling(tmp_path: Path) -> None:
     assert library.task(1).extra_json == b"{}"
 
 
-def test_keep_of_names_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
-    """Law: a field that could be missed for its spelling is refused, not silently left out."""
-    with pytest.raises(OptionsError, match="has a quote, backslash or control character"):
-        read_library(tmp_path / "x.json", keep=('a"b',))
+@pytest.mark.parametrize("spelled", [r"a\"b", r"a\u0022b"])
+def test_a_field_of_any_name_is_kept(tmp_path: Path, spelled: str) -> None:
+    """Law: a field whose name has quotes is kept, however the file spells them."""
+    library = read_library(write(tmp_path, "x.json", f'[{{"id":"a","type":"t","{spelled}":1}}]'), keep=('a"b',))
+    assert library.task(0).extra_json == rb'{"a\"b":1}'
+    assert library.absent(['a"b', "c"]) == {"c"}
 
 
 def test_keep_of_what_every_task_has_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
-from prealloc.library.rows import NOTHING, Counts
+from prealloc.library.rows import NOTHING, Counts, field_of
 from prealloc.library.storing.stored import DIGEST_BYTES, Meta, StoredFormat, StoredRow, digest
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike
@@ -118,8 +118,10 @@ class ForeignRows:
         names = defaultdict[Column, list[str]](list)
         for batch in batches:
             tasks = self._tasks(batch)
-            for column, more in self._asked.take(tasks, partial(self._texts, batch, where)).items():
-                names[column] += more
+            for names_of, more in self._asked.take(
+                len(tasks), partial(field_of, tasks), partial(self._texts, batch, where)
+            ).items():
+                names[names_of] += more
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
             if {"id", "instance_id"} <= {*self._names}:

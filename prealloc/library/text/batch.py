@@ -13,13 +13,14 @@ from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.base import refused
+from prealloc.library.base import fields_of, refused
 from prealloc.library.formats import JSON_LINES, format_named
-from prealloc.library.rows import Row, are_names, is_name, named, names_of
+from prealloc.library.rows import is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import ARRAY, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
 from prealloc.library.text.sources import Source
+from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
@@ -29,7 +30,7 @@ _WINDOWS = (128 << 10, 1 << 20)
 _HINT = "fix the file at this place, or write it again with what made it"
 _ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v, list)), key=len)"
 _TRUNCATED = "the file is truncated: copy or download it again"
-_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
+_Own = msgspec.defstruct("_Own", [(name, Any, UNSET) for name in (*ID_SPELLINGS, *TYPE_SPELLINGS)])
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 
 
@@ -68,16 +69,6 @@ class Batch:
     @property
     def where(self) -> str:
         return self.origin.source.where
-
-    def names(self, keep: tuple[str, ...]) -> tuple[list[str], list[str]]:
-        """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
-        ids, types = names_of(self.rows)
-        if not (are_names(ids) and are_names(types)):
-            index, row = next((i, row) for i, row in enumerate(self.rows) if not all(map(is_name, named(row))))
-            raise self._of_names(index, row)
-        self.refuse_twice(_OWN | set(keep))
-        one_of: dict[str, str] = {}  # one string object per type, not one per task
-        return ids, list(map(one_of.setdefault, types, types))
 
     def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
@@ -139,9 +130,13 @@ class Batch:
         where = ", ".join(filter(None, [self.where, task, place.at()]))
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))
 
-    def _of_names(self, index: int, row: Row) -> LibraryError:
-        """The error of a task whose id or type cannot be one."""
-        task_id, task_type = named(row)
+    def of_names(self) -> LibraryError:
+        """The error of the first task whose id or type cannot be one."""
+        index, row = next((i, row) for i, row in enumerate(self.rows) if not _is_named(row))
+        try:
+            task_id, task_type = named(row)
+        except UNREADABLE:
+            return self.of_text(_Own)
         what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
         if value is UNSET:
             spellings = " or ".join(f'"{name}"' for name in (TYPE_SPELLINGS if what == "type" else ID_SPELLINGS))
@@ -154,7 +149,7 @@ class Batch:
             problem = f"the task's {what} is empty"
         hint = _NAMES
         if what == "type" and value is None:
-            name = "type" if row.task_type is UNSET else "task_type"
+            name = "task_type" if "task_type" in fields_of(self.layout.texts[index]) else "type"
             filled = self._rewritten(f"{{**task, {name!r}: task.get({name!r}) or 'none'}}")
             hint = f"{_NAMES}; with 'none' for null: {filled}"
         return LibraryError(problem, where=self._at_task(index), hint=hint)
@@ -201,3 +196,11 @@ class Batch:
     def _place(self, task: str, at: int, path: str = "") -> str:
         place = self.origin.at(at, self.text.count(b"\n", 0, at))
         return ", ".join(filter(None, [self.where, task, place, path and f"at {path}"]))
+
+
+def _is_named(row: Any) -> bool:
+    """Whether our spellings give a task an id and a type."""
+    try:
+        return all(map(is_name, named(row)))
+    except UNREADABLE:
+        return False

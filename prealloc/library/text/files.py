@@ -31,7 +31,7 @@ from prealloc.library.disk import (
 from prealloc.library.folder import libraries_below, stem
 from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names
-from prealloc.library.rows import FIELDS
+from prealloc.library.rows import FIELDS, field_of
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.cursor import Damage
@@ -195,7 +195,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
-        common.take(tasks, list)
+        common.take(len(tasks), partial(field_of, tasks), list)
         best = common.best()[0]
         if checked:
             refuse_other_kinds(folder, files, tasks, common)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.rows import NOTHING, workflow_of
+from prealloc.library.rows import NOTHING, field_of
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.model.document import UNREADABLE
 
@@ -92,7 +92,8 @@ class Layout:
         self._text = text
         self._rest, self._cuts = text, list[tuple[int, int]]()
         if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
-            self._rest, self._cuts = _without([flow for row in rows if (flow := workflow_of(row)) is not NOTHING], text)
+            flows = [flow for flow in field_of(rows, "workflow") if flow is not NOTHING]
+            self._rest, self._cuts = _without(flows, text)
         self._left = fmt.tasks(self._rest, Raw)
 
     @cached_property

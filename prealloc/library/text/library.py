@@ -6,7 +6,6 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
@@ -15,7 +14,6 @@ from prealloc.errors import LibraryError
 from prealloc.library.base import Library
 from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Row
 from prealloc.library.shortlist import Shortlist
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
@@ -24,14 +22,8 @@ from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hashes
 
-if TYPE_CHECKING:
-    from prealloc.model.task import LightweightTask
-
 _HELD = 64 << 20
 """Of so many bytes at the beginning of a library, what is mostly wanted is held as it is."""
-
-_LARGE_TASK = 1024
-# Smaller ones are decoded again when they are asked for: a decoded one takes more memory than its text.
 
 
 class TextLibrary(Library):
@@ -68,14 +60,6 @@ class TextLibrary(Library):
         for task in map(self._held.__getitem__, positions):
             yield bytes(task.text) if self._naming is None else self._naming.own(task.text, task.id, task.type)
 
-    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
-        for position in positions:
-            task = self._held[position]
-            if task.row is None or self._keeps_all:
-                yield from super()._tasks([position])
-            else:
-                yield self._made(position, task.row)
-
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
 
@@ -99,8 +83,6 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
     id: str
     type: str
     text: bytes | Raw
-    row: Row | None
-    """The task decoded, where its text is held anyway."""
 
 
 class _Tasks:
@@ -120,17 +102,9 @@ class _Tasks:
         wanted, layout = self._shortlist.offer(hashes, types), batch.layout
         whole = self._keeps_all or self._is_worth_holding(batch, wanted)
         for place in wanted:
-            text = layout.texts[place]
-            row = batch.rows[place] if whole and len(memoryview(text)) >= _LARGE_TASK else None
-            self._held.append(
-                _Held(
-                    number=first + place,
-                    id=ids[place],
-                    type=sys.intern(types[place]),
-                    text=text if whole else bytes(text),
-                    row=None if isinstance(row, dict) else row,
-                )
-            )
+            text = layout.texts[place] if whole else bytes(layout.texts[place])
+            held = _Held(number=first + place, id=ids[place], type=sys.intern(types[place]), text=text)
+            self._held.append(held)
         if len(self._held) > 2 * self._pruned:
             self._held = self.held()
             self._pruned = len(self._held)

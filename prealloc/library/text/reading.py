@@ -9,19 +9,18 @@ from itertools import product
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
-from msgspec import Raw
 
 from prealloc.library.base import fields_of, info_of
 from prealloc.library.disk import Progress
-from prealloc.library.naming import Column, Names, Naming, is_ours
-from prealloc.library.rows import NOTHING, Counts, kept, row_type
+from prealloc.library.naming import Column, Names, Naming, is_ours, needed
+from prealloc.library.rows import NOTHING, Counts, field_of, row_type
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
-from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 from prealloc.processes.setting import COLLECTING
 
@@ -39,25 +38,29 @@ T = TypeVar("T", bound=Taker)
 
 
 class Reading(Generic[T]):
-    """What is read of a library, of tasks that are spelled as ours are."""
+    """Reads tasks by every pair of columns that may name them, by the best that the first batch shows, or by none."""
 
     info: LibraryInfo
+    taker: T
+    """Has taken the tasks by the names that were chosen."""
     naming: Naming | None = None
     """How the tasks are named; None where they are spelled as ours are."""
     title: str | None = None
     """What a document calls the list of its tasks, where it is not "tasks"."""
 
-    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...]) -> None:
-        self.shape: type = row_type(keep)
-        """What the tasks are decoded as."""
-        self.taker = new_taker()
-        """Has taken the tasks by the names that were chosen."""
+    def __init__(
+        self, names: Names, new_taker: Callable[[], T], keep: tuple[str, ...], *, guess: bool, waits: bool
+    ) -> None:
         self.counts = Counts(0, 0, 0)
         self.types: Counter[str] = Counter()
         """How many tasks there are of each type."""
         self.kept: set[str] = set()
         """The fields to keep that any task has."""
-        self._keep = keep
+        self._keep = {*keep} - {EVERY_FIELD}
+        self._names = names
+        self._guess = guess
+        self._new_taker = new_taker
+        self._takers: dict[tuple[Column, Column], tuple[T, Counter[str]]] | None = {} if waits else None
 
     @property
     def note(self) -> str | None:
@@ -66,16 +69,34 @@ class Reading(Generic[T]):
         return "; ".join(filter(None, [title, self.naming and self.naming.note])) or None
 
     def take(self, batch: Batch) -> None:
-        ids, types = batch.names(self._keep)
-        self.counts.add(batch.rows)
-        unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
-        self.kept |= {name for i, name in unseen if any(kept(row, i, name) is not NOTHING for row in batch.rows)}
-        self.types.update(types)
-        self.taker.add(ids, types, batch)
+        look = partial(field_of, batch.rows)
+        named = self._names.take(len(batch.rows), look, lambda: batch.layout.texts)
+        if self._names.is_ours:
+            if len(named) < 2:
+                raise batch.of_names()
+            batch.refuse_twice(frozenset({*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep}))
+        else:
+            batch.refuse_twice()
+        if self._takers is None:
+            best = self._names.best() if self._guess else None
+            pairs = product(self._names.ids, self._names.types)
+            self._takers = {pair: (self._new_taker(), Counter()) for pair in pairs if best in (None, pair)}
+        self._takers = {pair: each for pair, each in self._takers.items() if named.keys() >= {*pair}}
+        for (ids, types), (taker, seen) in self._takers.items():
+            seen.update(named[types])
+            taker.add(named[ids], named[types], batch)
+        self.counts.add(batch.rows, self._names.workflows(look))
+        self.kept |= {name for name in self._keep - self.kept if look(name).count(NOTHING) < len(batch.rows)}
 
     def choose(self) -> bool:
         """At the end: sets `taker` and `naming`. False: no taker has these names. Raises LibraryError if names lack."""
-        return True
+        has_workflow = self.counts.without_workflow < self.counts.tasks
+        naming = self._names.chosen(has_workflow=has_workflow)
+        self.naming = None if self._names.is_ours else naming
+        found = (self._takers or {}).get((naming.ids, naming.types))
+        if found is not None:
+            self.taker, self.types = found
+        return found is not None
 
 
 def read_tasks(
@@ -102,14 +123,12 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        taker = partial(new_taker, naming)
-        if asked == COMMON and first.key is None and is_ours(first.first()):
-            reading = Reading(taker, keep)
-        else:
-            names = Names(asked, fields_of(first.first()), source.where, naming, source.task)
-            waits = named_first and naming is None
-            reading = _Named(taker, keep, names, guess=not source.once, waits=waits)
-        return reading.shape
+        text = first.first()
+        ours = asked == COMMON and first.key is None and is_ours(text)
+        names = Names(asked, fields_of(text), source.where, naming, source.task, is_ours=ours)
+        waits = named_first and naming is None and not ours
+        reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
+        return row_type({*names.heads(), *needed(asked, keep)})
 
     with COLLECTING.at(False):  # a million rows: nothing among them is garbage
         for batch in batches(source, shape, proof, progress):
@@ -126,41 +145,3 @@ def read_tasks(
     named = msgspec.structs.replace(named, tasks_field=fields.tasks_field)
     reading.info = info_of(source.path, size=proof.size, sha256=proof.hexdigest(), types=reading.types, fields=named)
     return reading
-
-
-class _Named(Reading[T]):
-    """Reads tasks by every pair of columns that may name them, by the best that the first batch shows, or by none."""
-
-    def __init__(
-        self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names, *, guess: bool, waits: bool
-    ) -> None:
-        super().__init__(new_taker, keep)
-        self.shape = dict[str, Raw]
-        self._names = names
-        self._guess = guess
-        self._new_taker = new_taker
-        self._takers: dict[tuple[Column, Column], tuple[T, Counter[str]]] | None = {} if waits else None
-
-    def take(self, batch: Batch) -> None:
-        tasks = batch.rows
-        batch.refuse_twice()
-        named = self._names.take(tasks, lambda: batch.layout.texts)
-        if self._takers is None:
-            best = self._names.best() if self._guess else None
-            pairs = product(self._names.ids, self._names.types)
-            self._takers = {pair: (self._new_taker(), Counter()) for pair in pairs if best in (None, pair)}
-        self._takers = {pair: each for pair, each in self._takers.items() if named.keys() >= {*pair}}
-        for (ids, types), (taker, seen) in self._takers.items():
-            seen.update(named[types])
-            taker.add(named[ids], named[types], batch)
-        self.counts.tasks += len(tasks)
-        self.counts.without_workflow += sum(not self._names.has_workflow(task) for task in tasks)
-        self.kept |= {name for name in {*self._keep} - self.kept if any(name in task for task in tasks)}
-
-    def choose(self) -> bool:
-        has_workflow = self.counts.without_workflow < self.counts.tasks
-        self.naming = self._names.chosen(has_workflow=has_workflow)
-        found = (self._takers or {}).get((self.naming.ids, self.naming.types))
-        if found is not None:
-            self.taker, self.types = found
-        return found is not None
