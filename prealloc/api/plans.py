@@ -85,10 +85,10 @@ def plan(
     name the fields where they are, `a.b` is b in the object a; without them common names are tried. `tasks_field` names
     the list in a document that the tasks are in. `id_from` makes ids for tasks without one: "content", a digest of
     each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
-    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one pass
-    that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
-    read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with nothing
-    but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
+    path of a file with one a line or a JSON list. A JSON library is read in one pass that holds no more of it than can
+    be chosen; with `stream` even if it has an index. `notes` gets sentences that a user should see, `progress` the
+    bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
+    nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in

@@ -72,7 +72,7 @@ def plan(
         bool,
         typer.Option(
             "--stream",
-            help="Read a JSON library in one pass with little memory, as for large ones.",
+            help="Read the library's text in one pass, even if it has an index.",
             rich_help_panel="Library",
         ),
     ] = False,

@@ -28,8 +28,8 @@ from prealloc.model.words import quoted, word
 if TYPE_CHECKING:
     from prealloc.library.base import Library
 
-STREAM_FROM = 1 << 30
-"""A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
+MOST_HELD = 1 << 30
+"""A file of more bytes is indexed, and not held, where any of its tasks may be asked for."""
 
 
 def read_library(
@@ -51,23 +51,21 @@ def read_library(
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
     bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants are
-    held, and then `-` is standard input; of a small file some of those between them too, unless `stream` says no.
-    Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
+    held, and then `-` is standard input. Without one, a large file is indexed in memory. A file with an index that fits
+    is not read at all, unless `stream` says so.
 
     Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
-    Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
+    Raises OptionsError if `keep` names a field that every task has anyway.
     """
     keep, notes = checked_keep(keep), notes or (lambda note: None)
     text, format = _find(library, difficulty, fields, keep)
     path, opened = Path(text.path), None
-    is_packed = packing(head_of(path, 4)) is not None
-    is_large = bytes_of(path) > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
     if format is not None:
         opened = format.open(path, keep=keep, fields=fields)
     elif not (text.once or text.made):
-        opened = _by_index(path, keep, fields, notes)
-        if opened is None and is_large and shortlist is None and not is_packed:
+        opened = None if stream else _by_index(path, keep, fields, notes)
+        if not (opened or shortlist) and bytes_of(path) > MOST_HELD and packing(head_of(path, 4)) is None:
             from prealloc.library.packed.indexing import index_in_memory
 
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
@@ -77,8 +75,7 @@ def read_library(
     if opened is None:
         from prealloc.library.text.library import TextLibrary
 
-        copies, shortlist = stream or is_large, shortlist or Everything
-        opened = TextLibrary(text, shortlist, keep=keep, fields=fields, progress=progress, copies=copies)
+        opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
     opened.took = text.took
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     if opened.note:

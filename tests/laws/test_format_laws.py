@@ -237,7 +237,7 @@ def test_every_way_gives_the_same_plan(
         assert planned(path, spec, stream=True) == whole
         with piped(path.read_bytes()):
             assert planned("-", spec) == as_piped
-        patch.setattr("prealloc.library.open.STREAM_FROM", 1)
+        patch.setattr("prealloc.library.open.MOST_HELD", 1)
         assert planned(path, spec) == whole  # by itself in one pass, as if it were large
         assert read_library(path).places(ids := [named(task) for task in tasks]).keys() == set(ids)
         make_index(path)

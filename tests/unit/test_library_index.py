@@ -112,6 +112,12 @@ def test_a_random_task(library: Path, tmp_path: Path, name: str | None) -> None:
         assert three.random(name).type in ("a", "b", "c")
 
 
+def test_a_stream_reads_the_text_itself(library: Path) -> None:
+    """Law: the text is read if somebody says so, although an index fits it."""
+    make_index(library)
+    assert [read_library(library, stream=stream).way for stream in (False, True)] == ["index", "json"]
+
+
 def test_an_index_is_small(tmp_path: Path) -> None:
     """Law: at most 64 bytes a task beside its id; for 630 tasks under 100 KB."""
     path = tmp_path / "tasks.json"

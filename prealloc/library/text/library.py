@@ -22,15 +22,11 @@ from prealloc.library.text.sources import Proof, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hashes
 
-_HELD = 64 << 20
-"""Of so many bytes at the beginning of a library, what is mostly wanted is held as it is."""
-
 
 class TextLibrary(Library):
     """Reads a text once, in memory for the tasks of a shortlist and 12 bytes for each of the others.
 
-    `ids`, `types` and tasks are those that may be chosen, `info` counts all. Unless `copies`, what lies among many
-    tasks that are wanted is held with them, which is quicker, at the beginning.
+    `ids`, `types` and tasks are those that may be chosen, `info` counts all.
     Raises LibraryError, with file, place and hint, for what is not a library.
     """
 
@@ -42,11 +38,8 @@ class TextLibrary(Library):
         keep: tuple[str, ...] = (),
         fields: Fields = COMMON,
         progress: Progress | None = None,
-        copies: bool = False,
     ) -> None:
-        read = read_tasks(
-            source, lambda _: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
-        )
+        read = read_tasks(source, lambda _: _Tasks(shortlist()), fields=fields, keep=keep, progress=progress)
         self._source = source
         self._held = read.taker.held()
         self._kept = read.kept
@@ -58,7 +51,7 @@ class TextLibrary(Library):
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for task in map(self._held.__getitem__, positions):
-            yield bytes(task.text) if self._naming is None else self._naming.own(task.text, task.id, task.type)
+            yield task.text if self._naming is None else self._naming.own(task.text, task.id, task.type)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
@@ -72,7 +65,7 @@ class TextLibrary(Library):
             for batch in batches(self._source, lambda first: dict[str, Raw], Proof()):
                 if task.number < batch.origin.task + len(batch.rows):
                     start, _ = batch.layout.spans[task.number - batch.origin.task]
-                    byte = batch.origin.byte + start + max(0, bytes(task.text).find(raw)) + offset
+                    byte = batch.origin.byte + start + max(0, task.text.find(raw)) + offset
                     return f"{place}, byte {byte}, line {self._source.line_of(byte) + 1}"
         return place
 
@@ -82,16 +75,14 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
     """Of all tasks, from 0."""
     id: str
     type: str
-    text: bytes | Raw
+    text: bytes
 
 
 class _Tasks:
     """The tasks that went by under one pair of names. Lets go of what cannot be chosen any more."""
 
-    def __init__(self, shortlist: Shortlist, *, copies: bool) -> None:
+    def __init__(self, shortlist: Shortlist) -> None:
         self._shortlist = shortlist
-        self._copies = copies
-        self._keeps_all = shortlist.held() is None
         self._held: list[_Held] = []
         self._pruned = 0
         self._hashes = array("Q")
@@ -99,21 +90,12 @@ class _Tasks:
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         first, hashes = len(self._hashes), stable_hashes(ids)
         self._hashes.extend(hashes)
-        wanted, layout = self._shortlist.offer(hashes, types), batch.layout
-        whole = self._keeps_all or self._is_worth_holding(batch, wanted)
-        for place in wanted:
-            text = layout.texts[place] if whole else bytes(layout.texts[place])
-            held = _Held(number=first + place, id=ids[place], type=sys.intern(types[place]), text=text)
-            self._held.append(held)
+        for place in self._shortlist.offer(hashes, types):
+            text, type = bytes(batch.layout.texts[place]), sys.intern(types[place])
+            self._held.append(_Held(number=first + place, id=ids[place], type=type, text=text))
         if len(self._held) > 2 * self._pruned:
             self._held = self.held()
             self._pruned = len(self._held)
-
-    def _is_worth_holding(self, batch: Batch, wanted: Sequence[int]) -> bool:
-        """Whether the text of a batch is kept for its tasks, in place of a copy of each."""
-        if self._copies or batch.origin.byte >= _HELD:
-            return False
-        return 2 * sum(len(memoryview(batch.layout.texts[place])) for place in wanted) >= len(batch.text)
 
     def finish(self, where: str) -> None:
         ids = {task.number: task.id for task in self._held}
