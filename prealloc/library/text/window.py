@@ -24,7 +24,7 @@ class Window(Cursor):
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._source = source
         self._lines = 0
-        """Line breaks that were dropped, of a text that cannot be read again to count them."""
+        """Line breaks that were taken in, of a text that cannot be read again to count them."""
         self.tasks = 0
         """In what was dropped."""
         self.text: bytearray = bytearray()
@@ -44,10 +44,12 @@ class Window(Cursor):
         while len(self.text) < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
-            piece = piece or b""
+            piece, before = piece or b"", len(self.text)
             self.text += piece
             if self._decoder.getstate()[0] or not piece.isascii():
                 del self.text[self._end_of_utf8(piece, len(self.text)) :]
+            if self._source.once:
+                self._lines += self.text.count(b"\n", before)
 
     def _end_of_utf8(self, piece: bytes, end: int) -> int:
         """Where what ends at `end` with this piece ceases to be UTF-8: behind that, nothing is read."""
@@ -61,8 +63,6 @@ class Window(Cursor):
 
     def drop(self, size: int) -> bytearray:
         """Lets go of the first bytes, and gives them."""
-        if self._source.once:
-            self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
         if size < len(self.text) - size:  # the smaller part is copied
             gone = self.text[:size]
@@ -74,8 +74,6 @@ class Window(Cursor):
 
     def put_back(self, text: bytearray) -> None:
         """Takes in what was dropped last, or as many bytes."""
-        if self._source.once:
-            self._lines -= text.count(b"\n")
         self.dropped -= len(text)
         self.text = text + self.text
 
@@ -90,13 +88,11 @@ class Window(Cursor):
         self.drop(at)
         while self.byte(1) and (blank := space_at(self.text, 1)) > 1:
             self.drop(blank - 1)
-        if self._source.once:
-            self._lines += self.text.count(b"\n", 0, 1)
         self.text[:1] = b"["
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
         byte = self.dropped + at
-        lines = self._lines + self.text.count(b"\n", 0, at) if self._source.once else 0
+        lines = self._lines - self.text.count(b"\n", at) if self._source.once else 0
         line = (lambda: lines) if self._source.once else partial(self._source.line_of, byte)
         return Origin(self._source, self.tasks, byte - lead, None if self._source.made else line)
