@@ -68,8 +68,6 @@ def compare_memory(
             raise OptionsError(found) from None
         raise
     info = scanned.info
-    if scanned.took and notes is not None:
-        notes(scanned.took)
     del scanned  # workers are to have the memory
     if num_instances > info.tasks:
         problem = f"each worker is to read {num_instances} tasks, but the library has {info.tasks}"

@@ -117,8 +117,6 @@ def read_sources(
             shortlist=shortlist,
             stream=stream,
         )
-        if opened.took:
-            notes(opened.took)
         if difficulty is not None and PLACE not in str(library) and not (opened.took and os.path.isdir(path)):
             kind = "a pattern" if opened.took else "a file"
             notes(f"difficulty {difficulty!r} has no effect: {library} is {kind}")

@@ -61,17 +61,17 @@ def convert(
     Raises OptionsError for a name without a format, LibraryError for what is not a library, InputError if `out` is
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
-    target, path = _target(Path(out), to), Path(out)
+    target, path, tell = _target(Path(out), to), Path(out), notes or (lambda note: None)
     with target.new(path, force=force) as add:
         text = text_source(source, difficulty, fields, keep=(EVERY_FIELD,))  # nothing may be left out
         if text is not None:
             # Tasks that are named otherwise get names as ours have: known when all were seen, so it is read twice.
             read = read_tasks(text, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
-            if read.note and notes is not None:
-                notes(read.note)
+            for note in filter(None, (text.took, read.note)):
+                tell(note)
             tasks = read.info.tasks
         else:
-            library = read_library(source, difficulty=difficulty, fields=fields, keep=(EVERY_FIELD,), notes=notes)
+            library = read_library(source, difficulty=difficulty, fields=fields, keep=(EVERY_FIELD,), notes=tell)
             tasks = _copy(library, add, progress)
     files = path.iterdir() if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files)

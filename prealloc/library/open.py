@@ -78,8 +78,8 @@ def read_library(
         opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
     opened.took = text.took
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
-    if opened.note:
-        notes(opened.note)
+    for note in filter(None, (opened.took, opened.note)):
+        notes(note)
     return opened
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +73,20 @@ def _read(where: str, given: IdList, found: list[Mistake]) -> Iterable[str]:
         found.append(Mistake(f"{where} {given}", f"it cannot be read: {said}", hint))
         return ()
     if not text.lstrip().startswith("["):
+        if keys := _keys(text.lstrip()):
+            found.append(Mistake(f"{where} {given}", f"it is a JSON object with {brief(', '.join(keys))}", hint))
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
         return map(str, msgspec.json.decode(text, type=list[str | int]))
     except msgspec.DecodeError as error:
         found.append(Mistake(f"{where} {given}", f"it is not a list of ids: {brief(error)}", hint))
         return ()
+
+
+def _keys(text: str) -> list[str]:
+    """What is in the JSON object that a text begins with; an id in braces is none."""
+    try:
+        first, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return []
+    return [*first] if isinstance(first, dict) else []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_tasks import offered_pattern
 
+from prealloc.api import libraries
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.model.fields import Fields
@@ -89,6 +90,10 @@ def test_numbers_are_of_parts_and_no_difficulties(tmp_path: Path) -> None:
     library = read_library(offered_pattern(caught.value))
     assert library.ids == [f"dialogues_{n}.json" for n in ("001", "002", "010")]
     assert library.took == "took the tasks of 3 files"
+    told: list[str] = []
+    libraries.convert(tmp_path / "*.json", tmp_path / "all.jsonl", notes=told.append)
+    libraries.stats(tmp_path / "*.json", notes=told.append)
+    assert told == [library.took] * 2
     assert read_library(tmp_path, difficulty="002").ids == ["dialogues_002.json"]
 
 

@@ -35,6 +35,17 @@ def test_only_listed_tasks_are_planned_and_excluded_ones_are_not(tmp_path: Path,
         planned(path, ids=tmp_path / "none")
 
 
+@pytest.mark.parametrize("text", ['{"train": ["t0"],\n"test": ["t1"]}', '{"id": "t1"}\n{"id": "t2"}\n'])
+def test_json_that_is_no_list_of_ids_is_refused(tmp_path: Path, text: str) -> None:
+    """Law: lines of JSON are not ids; an id in braces is one."""
+    (tmp_path / "ids").write_text(text)
+    with pytest.raises(OptionsError, match=r"it is a JSON object with (train, test|id)\n"):
+        plan(lines(tmp_path / "t.jsonl", TASKS), num_instances=1, ids=tmp_path / "ids")
+    (tmp_path / "ids").write_text("{t1}\n")
+    made = plan(lines(tmp_path / "t.jsonl", [{"id": "{t1}"}]), num_instances=1, ids=tmp_path / "ids")
+    assert [task.id for task in made.shards[0].tasks] == ["{t1}"]
+
+
 def test_a_share_of_the_tasks(tmp_path: Path) -> None:
     """Law: a share is the plan of the number that it is, of the tasks that can be chosen; nothing else is a share."""
     path = lines(tmp_path / "t.jsonl", TASKS)
