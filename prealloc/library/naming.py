@@ -28,7 +28,7 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
 from prealloc.model.task_hash import stable_hashes
-from prealloc.model.words import cut, shown
+from prealloc.model.words import cut, shown, word
 
 Look = Callable[[str], Sequence[Raw]]
 """Gives the texts of a field of some tasks, NOTHING where one does not have it."""
@@ -43,6 +43,8 @@ _ABOUT = ("metadata", "meta", "info")
 _FEW_TASKS = 10
 """Tasks that may well have a type each."""
 _MOST_TYPES = 4096
+_MAY_BE_ONE = re.compile(rb'\d+|"[^"\s]{1,100}"')
+"""A value that may well be an id."""
 
 
 def is_ours(text: bytes | memoryview) -> bool:
@@ -270,6 +272,8 @@ class Names:
         self._seen = 0
         self.late: list[Column] = []
         """Ids where no common name is any: fields that are called so, if they tell all tasks apart."""
+        self._maybe: list[Column] = []
+        """Where no field is called as an id is: those that may be one, for the refusal."""
         self.is_ours = is_ours
         if is_ours:
             self.ids, self.types = [Column(ID_SPELLINGS, _own)], [Column(TYPE_SPELLINGS, _own)]
@@ -280,6 +284,8 @@ class Names:
             late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in common]
             self.late = [Column((path,), _id) for path in late]
             self.ids += self.late
+        if len(self.ids) == 1 and asked.id_field is None is asked.id_from:
+            self._maybe = [Column((name,), _id) for name, text in first.items() if _MAY_BE_ONE.fullmatch(text)]
         if asked.id_from is not None:
             self.ids = [_Made(_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
@@ -306,16 +312,17 @@ class Names:
 
     def heads(self) -> list[str]:
         """The fields that the columns look into."""
-        names = (name for column in (*self.ids, *self.types) for name in column.names)
+        names = (name for column in (*self.ids, *self._maybe, *self.types) for name in column.names)
         return sorted({head for name in names for head in (name, name.partition(".")[0])})
 
     def take(self, count: int, look: Look, texts: Texts) -> dict[Column, list[str]]:
         """The names of the next `count` tasks by each column that has them all."""
         places = range(self._seen, self._seen + count)
         self._seen += count
-        found = {column: column.take(places, look, texts) for column in (*self.ids, *self.types)}
+        found = {column: column.take(places, look, texts) for column in (*self.ids, *self._maybe, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
-        for column in self.ids if len(self.ids) > 1 else ():
+        ids = [*self.ids, *self._maybe]
+        for column in ids if len(ids) > 1 else ():
             column.hashes.extend(stable_hashes(named.get(column, ())))
         for column in self.types[1:]:
             if len(column.kinds) <= _MOST_TYPES:
@@ -372,10 +379,10 @@ class Names:
     def _missing(self, id: Column | None, type: Column | None, flow: str | None) -> LibraryError:
         problems, hints, paths, asked = [], [], _paths(self._first), self._asked
         kinds = (("id", asked.id_field, id, self.ids), ("type", asked.type_field, type, self.types))
-        for word, name, found, columns in kinds:
+        for what, name, found, columns in kinds:
             if found is not None:
                 continue
-            first, option = columns[0], f"‹{word}_field›"
+            first, option = columns[0], f"‹{what}_field›"
             if name is not None:
                 problems.append(f"{option} {name}: {self._task(first.lacking or 0)} has {first.problem('such field')}")
                 hints.append(did_you_mean(name, paths))
@@ -386,9 +393,12 @@ class Names:
                     columns,
                     key=lambda column: (column is first and column.kind is not None, column.lacking or 0),
                 )
-                problems.append(f"{self._task(best.lacking or 0)} has {best.problem(word)}")
-                hints.append(f"name the field of the {word} with {option}")
-                if word == "id":
+                problems.append(f"{self._task(best.lacking or 0)} has {best.problem(what)}")
+                distinct = (each for each in self._maybe if each.lacking is None and not each.has_twice)
+                such = min(distinct, key=lambda each: each.kind is int, default=None) if what == "id" else None
+                example = "" if such is None else f", such as {option} {word(such.names[0])}"
+                hints.append(f"name the field of the {what} with {option}{example}")
+                if what == "id":
                     hints.append("or give ‹id_from› content (a digest of each task) or ‹id_from› position (its place)")
         if flow:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Type
@@ -30,6 +31,25 @@ def test_a_library_without_ids_is_refused_with_a_command_that_works(type_: Type)
     (command,) = [" ".join(refused.err.split()).partition("such as: ")[2]]
     assert shlex.split(command)[1:] == ["plan", "plain.jsonl", "-n", "2", "--keep", "question", "--id-from", "content"]
     assert type_(*shlex.split(command)[1:]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "offered"),
+    [
+        ({"n": 1, "identifier": "a"}, {"n": 2, "identifier": "b"}, ", such as --id-field identifier"),
+        ({"row number": 7, "kind": "a"}, {"row number": 8, "kind": "a"}, ", such as --id-field 'row number'"),
+        ({"n": 1, "kind": "a"}, {"n": 1, "kind": "b c"}, ", such as --id-field kind"),
+        ({"text": "one two", "n": [1]}, {"text": "three", "n": [2]}, ""),
+        ({"n": 1, "kind": "a"}, {"n": 1}, ""),
+    ],
+)
+def test_a_field_that_may_be_the_id_is_told(type_: Type, first: Any, second: Any, offered: str) -> None:
+    """Law: it is short in the first task and differs in every one, text before numbers; as an id it is taken."""
+    Path("t.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    told = " ".join(type_("plan", "t.jsonl", "-n", "2").err.split())
+    assert f"name the field of the id with --id-field{offered}; or give --id-from" in told
+    if offered:
+        assert type_("plan", "t.jsonl", "-n", "2", *shlex.split(offered)[3:]).code == 0
 
 
 def test_either_command_for_lists_in_files_works_as_it_is_printed(type_: Type, tmp_path: Path) -> None:
