@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,13 +22,9 @@ from prealloc.library.disk import (
     bytes_of,
     changed_meanwhile,
     files_of_pattern,
-    head_of,
-    open_library_file,
-    pieces_of,
     read_file,
 )
 from prealloc.library.folder import libraries_below, stem
-from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
@@ -46,9 +41,9 @@ from prealloc.library.text.kinds import (
     refuse_lists,
     refuse_other_kinds,
 )
-from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import HEAD, no_document, not_utf8
-from prealloc.library.text.sources import MARKUP, Proof, Source, file_source
+from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.refuse import HEAD, not_utf8
+from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
@@ -102,7 +97,7 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     return _each(folder, files, asked, keep, checked=True)._replace(took=took)
 
 
-def within(source: Source, tasks_field: str) -> Source:
+def within(source: Source, tasks_field: str | None) -> Source:
     """The tasks at a place in a document; at several, they have the name of their list as type, if they say none."""
     source = source._replace(tasks_field=tasks_field)
 
@@ -110,25 +105,7 @@ def within(source: Source, tasks_field: str) -> Source:
         for batch in batches(source, lambda first: Task, proof, progress):
             yield from _lines(batch, {} if batch.title is None else {"type": batch.title})
 
-    return source._replace(read=read, made="lines", tasks_field=None) if "*" in tasks_field else source
-
-
-def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
-    """The tasks of a file, with the fields that they have in it."""
-    format = binary_format(head_of(file))
-    if format is None:
-        source = file_source(file, fields=asked, keep=tuple(keep))
-        return source if asked.tasks_field is None else within(source, asked.tasks_field)
-    if asked.tasks_field is not None:
-        raise no_document(asked.tasks_field, str(file))
-
-    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        with open(open_library_file(file), "rb") as raw:
-            deque(pieces_of(raw.fileno(), str(file), proof, progress), maxlen=0)
-        for text in format.lines(file, keep=tuple(keep), fields=asked):
-            yield text + b"\n"
-
-    return Source(file, str(file), read, "lines")
+    return source._replace(read=read, made="lines", tasks_field=None) if "*" in (tasks_field or "") else source
 
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
@@ -144,7 +121,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             before, size = proof.size, bytes_of(file)
             proof.begin(name, size)
             told = progress and partial(_told, progress, before, total)
-            source = _of_any_format(file, asked, keep)
+            source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
                     shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from prealloc.errors import LibraryError
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
+MARKUP = (".yaml", ".yml", ".toml")
 _MOST = 64 << 20
 _DEEP_KEY = re.compile(r"""(?m)^[ \t[]*(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}""")
 # tomllib takes memory by the square of the parts of a key.
@@ -38,6 +38,8 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
 
 
 def _toml(text: str) -> Any:
+    import tomllib
+
     if _DEEP_KEY.search(text):
         raise ValueError("a key of 200 parts or more")
     return json.loads(json.dumps(tomllib.loads(text), default=lambda date: date.isoformat()))

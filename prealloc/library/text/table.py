@@ -17,11 +17,12 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern
 from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import not_utf8, python, rewrite
-from prealloc.library.text.sources import TABLES
 from prealloc.library.unpack import name_parts
 from prealloc.model.words import shown
 from prealloc.processes.setting import ProcessSetting
 
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""How the name of a table ends, and what separates its cells."""
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
 LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
