@@ -42,7 +42,7 @@ from prealloc.library.text.kinds import (
     refuse_other_kinds,
 )
 from prealloc.library.text.markup import MARKUP, json_of
-from prealloc.library.text.refuse import HEAD, not_utf8
+from prealloc.library.text.refuse import HEAD, text_lines
 from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
@@ -224,14 +224,12 @@ def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Ta
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
         if _is_text(file):
-            return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
+            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
         text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
         text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
         return FIELDS.decode(compact(text))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
-    except UnicodeDecodeError:
-        raise LibraryError("this is not UTF-8", where=str(file), hint=not_utf8(str(file))) from None
     except msgspec.DecodeError:
         raise not_an_object(folder, files, file) from None

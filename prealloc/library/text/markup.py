@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.text.refuse import text_lines
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
@@ -23,13 +24,9 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
     """A text as JSON; several documents in a YAML file as one list. Raises LibraryError."""
     name = "TOML" if ending == ".toml" else "YAML"
     try:
-        text = b"".join(pieces).decode("utf-8-sig")
+        text = "".join(text_lines(pieces, where))
         value = _toml(text) if name == "TOML" else _yaml(text, where)
         check_json(value, "task")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problem = f"it is not UTF-8: line {line} has the byte 0x{error.object[error.start]:02x}"
-        raise LibraryError(problem, where=where, hint="save the file as UTF-8") from None
     except (ValueError, NoJson, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else brief(error)
         problem = f"it is not {name} that JSON can hold: {said.partition('; use sys.')[0]}"
