@@ -101,10 +101,9 @@ def _find(
         path = Path(library)
         _refuse_address(str(library))
         if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
-            from prealloc.library.text.files import matching, task_files
+            from prealloc.library.text.files import of_files
 
-            files = (matching if is_pattern(path) else task_files)(path, fields, keep)
-            if files is not None:
+            if (files := of_files(path, fields, keep)) is not None:
                 return files, None
         file, took = (path, None) if is_parts(path) else choose(path, difficulty)
         format = PARTS if file.is_dir() else binary_format(head_of(file))

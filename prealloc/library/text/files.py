@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import readable_name, seen_from
+from prealloc.files.paths import is_pattern, readable_name, seen_from
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import (
     Progress,
@@ -57,23 +57,32 @@ _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 """What holds many tasks: JSON files beside it say something of them."""
 
 
-def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
-    """The files that a pattern finds. Each is a task if the first is an object or plain text. Raises LibraryError."""
-    files = files_of_pattern(pattern)
-    if not files:
+def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
+    """The files that a pattern finds, or in a folder and below it. Raises LibraryError.
+
+    Each is a task if the first is an object, or plain text by a pattern. None for a folder of others, unless their
+    tasks have a place, and for one that holds a document alone.
+    """
+    by_pattern, has_place = is_pattern(path), asked.tasks_field is not None
+    files = files_of_pattern(path) if by_pattern else _of_folder(path)
+    if by_pattern and not files:
         hint = "check the path: * is any name, ** any folders"
-        raise LibraryError("there is no such file", where=str(pattern), hint=hint)
-    folder = Path(os.path.commonpath([file.parent for file in files]))
-    first = {} if asked.tasks_field is not None else _first_task(files[0])
-    is_one = first or (asked.tasks_field is None and _is_text(files[0]))
-    source = (_each if is_one else _all)(folder, files, asked, keep)
-    count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
-    took = f"took {count} as a task{list_told(first)}" if is_one else f"took the tasks of {count}"
-    return source._replace(path=str(seen_from(Path.cwd(), pattern)), where=str(pattern), took=took)
+        raise LibraryError("there is no such file", where=str(path), hint=hint)
+    first = {} if has_place or not files else _first_task(files[0])
+    is_task = bool(first) or (by_pattern and not has_place and _is_text(files[0]))
+    is_document = len(files) == 1 and main_list(first) is not None and not has_id(first)
+    if not by_pattern and (is_document if is_task else not has_place or len(files) < 2):
+        return None
+    folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
+    source = _each(folder, files, asked, keep, checked=not by_pattern) if is_task else _all(folder, files, asked, keep)
+    count = "one file" if len(files) == 1 else f"{'each of ' if is_task else ''}{len(files):,} files"
+    took = f"took {count} as a task{list_told(first)}" if is_task else f"took the tasks of {count}"
+    name = str(seen_from(Path.cwd(), path)) if by_pattern else path
+    return source._replace(path=name, where=str(path), took=took)
 
 
-def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
-    """The tasks in a folder and in those below; None unless the first file may hold one. Raises LibraryError.
+def _of_folder(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that may be a task each.
 
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
@@ -82,19 +91,9 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
-        files = [file for file in files if file.name == names[0]]
-    elif any(file.suffix.lower() in _DATA for file in found):
-        return None
-    if len(files) > 1 and asked.tasks_field is not None:
-        took = f"took the tasks of {len(files):,} files in this folder"
-        return _all(folder, files, asked, keep)._replace(took=took)
-    first = _first_task(files[0]) if files else {}
-    is_document = main_list(first) is not None and not has_id(first)
-    if not first or (len(files) == 1 and (is_document or len(found) > 1)):
-        return None
-    count = f"each of the {len(files):,} files" if len(files) > 1 else "the one file"
-    took = f"took {count} in this folder as a task{list_told(first)}"
-    return _each(folder, files, asked, keep, checked=True)._replace(took=took)
+        return [file for file in files if file.name == names[0]]
+    has_data = any(file.suffix.lower() in _DATA for file in found)
+    return [] if has_data or len(files) == 1 < len(found) else files
 
 
 def within(source: Source, tasks_field: str | None) -> Source:
@@ -111,7 +110,7 @@ def within(source: Source, tasks_field: str | None) -> Source:
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of all files, one after the other."""
     names, firsts = _names(folder, files), list[int]()
-    more = _asks_file(asked, keep)
+    asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
@@ -132,15 +131,11 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                     if problem:
                         raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 tasks += len(batch.rows)
-                yield from _lines(batch, {FILE: name} if more else {})
+                yield from _lines(batch, {FILE: name} if asks_file else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
-
-
-def _asks_file(asked: Fields, keep: Sequence[str]) -> bool:
-    return FILE in {asked.id_field, asked.type_field, *keep}
 
 
 def _told(progress: Progress, before: int, total: int, done: int, size: int) -> None:
@@ -178,13 +173,11 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             refuse_other_kinds(folder, files, tasks, common)
             if best is None and asked.id_field is None and asked.id_from is None:
                 refuse_lists(folder, files, tasks)
-        added = [FILE] if _asks_file(asked, keep) else []
+        added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
-        if added:
-            names = [Raw(msgspec.json.encode(name)) for name in _names(folder, files)]
-            tasks = [{**dict.fromkeys(added, name), **task} for name, task in zip(names, tasks, strict=True)]
-        for task in tasks:
-            yield msgspec.json.encode(task) + b"\n"
+        for name, task in zip(_names(folder, files), tasks, strict=True):
+            more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
+            yield msgspec.json.encode(more | task) + b"\n"
 
     return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
 
