@@ -147,8 +147,17 @@ def pieces_of(
     try:
         before = os.fstat(descriptor)
         is_file = stat.S_ISREG(before.st_mode)
-        done = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
-        with contextlib.closing((_read_ahead if is_file else _read)(descriptor, hashed)) as pieces:
+        done = at = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0  # a part of standard input may be gone
+
+        def read() -> bytes:
+            nonlocal at
+            piece = os.pread(descriptor, _PIECE, at) if is_file else os.read(descriptor, _PIECE)
+            at += len(piece)
+            hashed(piece)
+            return piece
+
+        is_large = is_file and before.st_size - at > _PIECE  # a thread takes a moment to start
+        with contextlib.closing(_ahead(read) if is_large else (piece for piece in iter(read, b""))) as pieces:
             for piece in pieces:
                 done += len(piece)
                 if is_file and done > before.st_size:
@@ -162,12 +171,6 @@ def pieces_of(
         raise LibraryError(f"it cannot be read: {error.strerror or error}", where=where, hint=hint) from error
     if is_file and (done, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise changed_meanwhile(where)
-
-
-def _read(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
-    while piece := os.read(descriptor, _PIECE):
-        hashed(piece)
-        yield piece
 
 
 def changed_meanwhile(where: str) -> LibraryError:
@@ -193,25 +196,12 @@ def bytes_of(path: Path) -> int:
     return 0
 
 
-def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
+def _ahead(read: Callable[[], bytes]) -> Generator[bytes]:
     """The pieces of a file, read and hashed by a thread of its own: both leave the interpreter to others.
 
     Between the two it needs the interpreter for a moment. Python lets it wait for 5 ms, in which a whole batch is
     decoded: the two would take turns.
     """
-    at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
-
-    def read() -> bytes:
-        nonlocal at
-        piece = os.pread(descriptor, _PIECE, at)
-        at += len(piece)
-        hashed(piece)
-        return piece
-
-    if os.fstat(descriptor).st_size - at <= _PIECE:
-        yield from iter(read, b"")  # a thread takes longer to start
-        return
-
     from concurrent.futures import ThreadPoolExecutor
 
     with SWITCH_INTERVAL.at(_SWITCH_S), ThreadPoolExecutor(1, "prealloc-read") as thread:

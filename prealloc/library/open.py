@@ -87,33 +87,31 @@ def _find(
     library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...]
 ) -> tuple[Source, LibraryFormat | None]:
     """Where a library is, and its format (None: a text)."""
+    format: LibraryFormat | None = None
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return _within(python_source(library, needed(fields, keep)), fields), None
-    if str(library) == "-":
-        return _within(STDIN, fields), None
-    path = Path(library)
-    _refuse_address(str(library))
-    if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
-        from prealloc.library.text.files import matching, task_files
+        source = python_source(library, needed(fields, keep))
+    elif str(library) == "-":
+        source = STDIN
+    else:
+        path = Path(library)
+        _refuse_address(str(library))
+        if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
+            from prealloc.library.text.files import of_files
 
-        files = (matching if is_pattern(path) else task_files)(path, fields, keep)
-        if files is not None:
-            return files, None
-    file, took = (path, None) if is_parts(path) else choose(path, difficulty)
-    format = PARTS if file.is_dir() else binary_format(head_of(file))
-    if format is not None and fields.tasks_field is not None:
-        raise no_document(fields.tasks_field, str(file))
-    return _within(file_source(file, fields=fields, keep=keep)._replace(took=took), fields), format
+            if (files := of_files(path, fields, keep)) is not None:
+                return files, None
+        file, took = (path, None) if is_parts(path) else choose(path, difficulty)
+        format = PARTS if file.is_dir() else binary_format(head_of(file))
+        source = file_source(file, fields=fields, keep=keep)._replace(took=took)
+    if fields.tasks_field is not None:
+        from prealloc.library.text.files import within
 
-
-def _within(text: Source, fields: Fields) -> Source:
-    if fields.tasks_field is None:
-        return text
-    from prealloc.library.text.files import within
-
-    return within(text, fields.tasks_field)
+        if format is not None:
+            raise no_document(fields.tasks_field, source.where)
+        source = within(source, fields.tasks_field)
+    return source, format
 
 
 def _refuse_address(path: str) -> None:

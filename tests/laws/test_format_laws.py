@@ -30,7 +30,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import BareTasks, plan
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
-from prealloc.library import disk, read_library
+from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
@@ -309,7 +309,8 @@ def test_one_pass_reads_what_the_json_module_reads(document: tuple[str, str], pi
         path.write_bytes(text.encode())
         whole = index_of(path)
         patch.setattr("prealloc.library.disk._PIECE", piece)
-        patch.setattr("prealloc.library.disk._read_ahead", disk._read)  # a thread's turn for each byte takes a minute
+        patch.setattr("prealloc.library.disk._ahead", lambda read: (piece for piece in iter(read, b"")))
+        # a thread's turn for each byte takes a minute
         patch.setattr(batches, "BATCH", batch)
         wanted = as_json_has_it(name, text)
         assert index_of(path) == whole

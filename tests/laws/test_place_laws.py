@@ -16,7 +16,7 @@ from small_tasks import piped
 
 from examples import examples
 from prealloc.errors import LibraryError
-from prealloc.library import disk, read_library
+from prealloc.library import read_library
 from prealloc.library.shortlist import Everything
 from prealloc.library.text import batches
 from prealloc.model.fields import Fields
@@ -86,7 +86,7 @@ def test_a_place_has_the_tasks_that_python_finds_there(place: tuple[str, str], p
         plain.write_text(text)
         packed.write_bytes(gzip.compress(text.encode()))
         patch.setattr("prealloc.library.disk._PIECE", piece)
-        patch.setattr("prealloc.library.disk._read_ahead", disk._read)
+        patch.setattr("prealloc.library.disk._ahead", lambda read: (piece for piece in iter(read, b"")))
         patch.setattr(batches, "BATCH", batch)
         for library in (plain, packed, "-", Path(folder, "*.json")):
             with piped(text.encode()):

@@ -72,7 +72,7 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
         ("bad.toml", "a: nan is not a JSON number"),
         ("deep.toml", "a key of 200 parts or more"),
         ("key.toml", "a key of 200 parts or more"),
-        ("latin.toml", "not UTF-8: line 2 has the byte 0xe9"),
+        ("latin.toml", "not UTF-8: it has the byte 0xe9"),
         ("base60.yaml", "an integer past 64 bits; make it a string, line 1, column 14"),
         ("nested.yaml", "nested too deeply"),
         ("tag.yaml", "not what its tag 'bool' says, line 2"),

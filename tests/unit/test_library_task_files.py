@@ -14,7 +14,7 @@ from small_tasks import offered_pattern, offered_place, planned
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.library.text import files
-from prealloc.library.text.files import matching
+from prealloc.library.text.files import of_files
 from prealloc.model.fields import COMMON, Fields
 
 EXAMPLES = [{"input": f"question {n}", "target": "(A)"} for n in range(4)]
@@ -30,13 +30,8 @@ def put(folder: Path, files: dict[str, Any]) -> Path:
 def test_it_is_told_that_files_were_taken_for_tasks(tmp_path: Path) -> None:
     """Law: who meant the lists in the files sees it at once."""
     folder = put(tmp_path, {f"{name}.json": {"name": name, "examples": EXAMPLES} for name in "ab"})
-    assert (
-        read_library(folder).took
-        == "took each of the 2 files in this folder as a task; the first has a list 'examples'"
-    )
-    assert (
-        read_library(put(tmp_path / "c", {"t.json": {"id": "x"}})).took == "took the one file in this folder as a task"
-    )
+    assert read_library(folder).took == "took each of 2 files as a task; the first has a list 'examples'"
+    assert read_library(put(tmp_path / "c", {"t.json": {"id": "x"}})).took == "took one file as a task"
 
 
 def test_a_document_alone_in_a_folder_is_the_library(tmp_path: Path) -> None:
@@ -230,9 +225,10 @@ def test_the_first_file_of_a_pattern_is_not_held(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text("".join(f"{json.dumps(task)}\n" for task in tasks))
     for name in "abc":
         tracemalloc.start()
-        source = matching(tmp_path / f"[{name}].json", COMMON, ())
+        source = of_files(tmp_path / f"[{name}].json", COMMON, ())
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
+        assert source is not None
         assert source.took == "took the tasks of one file"
         assert peak < 10 << 20
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,20 +15,16 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import readable_name, seen_from
+from prealloc.files.paths import is_pattern, readable_name, seen_from
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import (
     Progress,
     bytes_of,
     changed_meanwhile,
     files_of_pattern,
-    head_of,
-    open_library_file,
-    pieces_of,
     read_file,
 )
 from prealloc.library.folder import libraries_below, stem
-from prealloc.library.formats import binary_format
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
 from prealloc.library.text.batch import Batch
@@ -46,9 +41,9 @@ from prealloc.library.text.kinds import (
     refuse_lists,
     refuse_other_kinds,
 )
-from prealloc.library.text.markup import json_of
-from prealloc.library.text.refuse import HEAD, no_document, not_utf8
-from prealloc.library.text.sources import MARKUP, Proof, Source, file_source
+from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.refuse import HEAD, text_lines
+from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
@@ -62,23 +57,32 @@ _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 """What holds many tasks: JSON files beside it say something of them."""
 
 
-def matching(pattern: Path, asked: Fields, keep: Sequence[str]) -> Source:
-    """The files that a pattern finds. Each is a task if the first is an object or plain text. Raises LibraryError."""
-    files = files_of_pattern(pattern)
-    if not files:
+def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
+    """The files that a pattern finds, or in a folder and below it. Raises LibraryError.
+
+    Each is a task if the first is an object, or plain text by a pattern. None for a folder of others, unless their
+    tasks have a place, and for one that holds a document alone.
+    """
+    by_pattern, has_place = is_pattern(path), asked.tasks_field is not None
+    files = files_of_pattern(path) if by_pattern else _of_folder(path)
+    if by_pattern and not files:
         hint = "check the path: * is any name, ** any folders"
-        raise LibraryError("there is no such file", where=str(pattern), hint=hint)
-    folder = Path(os.path.commonpath([file.parent for file in files]))
-    first = {} if asked.tasks_field is not None else _first_task(files[0])
-    is_one = first or (asked.tasks_field is None and _is_text(files[0]))
-    source = (_each if is_one else _all)(folder, files, asked, keep)
-    count = "one file" if len(files) == 1 else f"{'each of ' if is_one else ''}{len(files):,} files"
-    took = f"took {count} as a task{list_told(first)}" if is_one else f"took the tasks of {count}"
-    return source._replace(path=str(seen_from(Path.cwd(), pattern)), where=str(pattern), took=took)
+        raise LibraryError("there is no such file", where=str(path), hint=hint)
+    first = {} if has_place or not files else _first_task(files[0])
+    is_task = bool(first) or (by_pattern and not has_place and _is_text(files[0]))
+    is_document = len(files) == 1 and main_list(first) is not None and not has_id(first)
+    if not by_pattern and (is_document if is_task else not has_place or len(files) < 2):
+        return None
+    folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
+    source = _each(folder, files, asked, keep, checked=not by_pattern) if is_task else _all(folder, files, asked, keep)
+    count = "one file" if len(files) == 1 else f"{'each of ' if is_task else ''}{len(files):,} files"
+    took = f"took {count} as a task{list_told(first)}" if is_task else f"took the tasks of {count}"
+    name = str(seen_from(Path.cwd(), path)) if by_pattern else path
+    return source._replace(path=name, where=str(path), took=took)
 
 
-def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
-    """The tasks in a folder and in those below; None unless the first file may hold one. Raises LibraryError.
+def _of_folder(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that may be a task each.
 
     Where the highest files are all called alike, as in a folder per task, only files of that name count.
     """
@@ -87,22 +91,12 @@ def task_files(folder: Path, asked: Fields, keep: Sequence[str]) -> Source | Non
     highest = min((len(file.parts) for file in files), default=0)
     names = [file.name for file in files if len(file.parts) == highest]
     if len(names) > 1 == len(set(names)):
-        files = [file for file in files if file.name == names[0]]
-    elif any(file.suffix.lower() in _DATA for file in found):
-        return None
-    if len(files) > 1 and asked.tasks_field is not None:
-        took = f"took the tasks of {len(files):,} files in this folder"
-        return _all(folder, files, asked, keep)._replace(took=took)
-    first = _first_task(files[0]) if files else {}
-    is_document = main_list(first) is not None and not has_id(first)
-    if not first or (len(files) == 1 and (is_document or len(found) > 1)):
-        return None
-    count = f"each of the {len(files):,} files" if len(files) > 1 else "the one file"
-    took = f"took {count} in this folder as a task{list_told(first)}"
-    return _each(folder, files, asked, keep, checked=True)._replace(took=took)
+        return [file for file in files if file.name == names[0]]
+    has_data = any(file.suffix.lower() in _DATA for file in found)
+    return [] if has_data or len(files) == 1 < len(found) else files
 
 
-def within(source: Source, tasks_field: str) -> Source:
+def within(source: Source, tasks_field: str | None) -> Source:
     """The tasks at a place in a document; at several, they have the name of their list as type, if they say none."""
     source = source._replace(tasks_field=tasks_field)
 
@@ -110,31 +104,13 @@ def within(source: Source, tasks_field: str) -> Source:
         for batch in batches(source, lambda first: Task, proof, progress):
             yield from _lines(batch, {} if batch.title is None else {"type": batch.title})
 
-    return source._replace(read=read, made="lines", tasks_field=None) if "*" in tasks_field else source
-
-
-def _of_any_format(file: Path, asked: Fields, keep: Sequence[str]) -> Source:
-    """The tasks of a file, with the fields that they have in it."""
-    format = binary_format(head_of(file))
-    if format is None:
-        source = file_source(file, fields=asked, keep=tuple(keep))
-        return source if asked.tasks_field is None else within(source, asked.tasks_field)
-    if asked.tasks_field is not None:
-        raise no_document(asked.tasks_field, str(file))
-
-    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        with open(open_library_file(file), "rb") as raw:
-            deque(pieces_of(raw.fileno(), str(file), proof, progress), maxlen=0)
-        for text in format.lines(file, keep=tuple(keep), fields=asked):
-            yield text + b"\n"
-
-    return Source(file, str(file), read, "lines")
+    return source._replace(read=read, made="lines", tasks_field=None) if "*" in (tasks_field or "") else source
 
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of all files, one after the other."""
     names, firsts = _names(folder, files), list[int]()
-    more = _asks_file(asked, keep)
+    asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
@@ -144,7 +120,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             before, size = proof.size, bytes_of(file)
             proof.begin(name, size)
             told = progress and partial(_told, progress, before, total)
-            source = _of_any_format(file, asked, keep)
+            source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
                     shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])
@@ -155,15 +131,11 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                     if problem:
                         raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
                 tasks += len(batch.rows)
-                yield from _lines(batch, {FILE: name} if more else {})
+                yield from _lines(batch, {FILE: name} if asks_file else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
-
-
-def _asks_file(asked: Fields, keep: Sequence[str]) -> bool:
-    return FILE in {asked.id_field, asked.type_field, *keep}
 
 
 def _told(progress: Progress, before: int, total: int, done: int, size: int) -> None:
@@ -201,13 +173,11 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             refuse_other_kinds(folder, files, tasks, common)
             if best is None and asked.id_field is None and asked.id_from is None:
                 refuse_lists(folder, files, tasks)
-        added = [FILE] if _asks_file(asked, keep) else []
+        added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
-        if added:
-            names = [Raw(msgspec.json.encode(name)) for name in _names(folder, files)]
-            tasks = [{**dict.fromkeys(added, name), **task} for name, task in zip(names, tasks, strict=True)]
-        for task in tasks:
-            yield msgspec.json.encode(task) + b"\n"
+        for name, task in zip(_names(folder, files), tasks, strict=True):
+            more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
+            yield msgspec.json.encode(more | task) + b"\n"
 
     return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
 
@@ -247,14 +217,12 @@ def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Ta
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
         if _is_text(file):
-            return {"text": Raw(msgspec.json.encode(content.decode("utf-8-sig")))}
+            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
         text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
         text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
         return FIELDS.decode(compact(text))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
-    except UnicodeDecodeError:
-        raise LibraryError("this is not UTF-8", where=str(file), hint=not_utf8(str(file))) from None
     except msgspec.DecodeError:
         raise not_an_object(folder, files, file) from None

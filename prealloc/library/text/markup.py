@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.text.refuse import text_lines
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
+MARKUP = (".yaml", ".yml", ".toml")
 _MOST = 64 << 20
 _DEEP_KEY = re.compile(r"""(?m)^[ \t[]*(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}""")
 # tomllib takes memory by the square of the parts of a key.
@@ -23,13 +24,9 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
     """A text as JSON; several documents in a YAML file as one list. Raises LibraryError."""
     name = "TOML" if ending == ".toml" else "YAML"
     try:
-        text = b"".join(pieces).decode("utf-8-sig")
+        text = "".join(text_lines(pieces, where))
         value = _toml(text) if name == "TOML" else _yaml(text, where)
         check_json(value, "task")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problem = f"it is not UTF-8: line {line} has the byte 0x{error.object[error.start]:02x}"
-        raise LibraryError(problem, where=where, hint="save the file as UTF-8") from None
     except (ValueError, NoJson, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else brief(error)
         problem = f"it is not {name} that JSON can hold: {said.partition('; use sys.')[0]}"
@@ -38,6 +35,8 @@ def json_of(pieces: Iterable[bytes], ending: str, where: str) -> bytes:
 
 
 def _toml(text: str) -> Any:
+    import tomllib
+
     if _DEEP_KEY.search(text):
         raise ValueError("a key of 200 parts or more")
     return json.loads(json.dumps(tomllib.loads(text), default=lambda date: date.isoformat()))

@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -107,6 +108,27 @@ def refuse_binary(head: bytes, where: str) -> None:
         code = "UTF-32" if b"\0\0" in head[:4] else "UTF-16BE" if head[:1] == b"\0" else "UTF-16"
         hint = f"save it as UTF-8: {rewrite(where, f'iconv -f {code} -t UTF-8')}"
         raise LibraryError(f"the file {problem}", where=where, hint=hint)
+
+
+def text_lines(pieces: Iterable[bytes], where: str) -> Iterator[str]:
+    """The lines of a text in UTF-8, with their ends, without a byte order mark. Raises LibraryError."""
+    for number, line in enumerate(_lines(pieces), 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"this is not UTF-8: it has the byte 0x{line[error.start]:02x}"
+            raise LibraryError(problem, where=f"{where}, line {number}", hint=not_utf8(where)) from None
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    left: list[bytes] = []
+    for piece in pieces:
+        left.append(piece)
+        if b"\n" in piece or b"\r" in piece:  # else a long cell would be joined again with each piece
+            *lines, last = b"".join(left).splitlines(keepends=True)
+            left = [last]
+            yield from lines
+    yield from b"".join(left).splitlines(keepends=True)
 
 
 def not_utf8(where: str) -> str:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
+from prealloc.library.formats import binary_format
+from prealloc.library.text.markup import MARKUP, json_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
+from prealloc.library.text.table import TABLES, lines_of_table
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
-TABLES = {".csv": ",", ".tsv": "\t"}
-MARKUP = (".yaml", ".yml", ".toml")
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 # A file, and a stream as `datasets` saves it.
 
@@ -85,38 +86,39 @@ class Source(NamedTuple):
 def file_source(
     path: Path, descriptor: int | None = None, *, fields: Fields = COMMON, keep: tuple[str, ...] = ()
 ) -> Source:
-    """A file: JSON or a table, plain or packed, or Arrow; with a descriptor the file that it is of.
+    """A file: JSON or a table, plain or packed, or rows in a binary format; with a descriptor the file that it is of.
 
-    `fields` and `keep` say what must be JSON of Arrow.
+    `fields` and `keep` say what must be JSON of rows.
     """
-    is_arrow = head_of(path).startswith(_ARROW)
-    ending = name_parts(path.name).ending
+    head, ending = head_of(path), name_parts(path.name).ending
+    format, is_arrow = binary_format(head), head.startswith(_ARROW)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
         pieces = pieces_of(file, str(path), proof, progress)
         try:
-            text = _unpacked(pieces, str(path))
-            if is_arrow:
-                from prealloc.library.parquet.library import lines_of_arrow
-
+            if format or is_arrow:
                 deque(pieces, maxlen=0)  # for those who count and hash them
-                text = (line + b"\n" for line in lines_of_arrow(file, str(path), fields, keep))
+                rows = format.lines(path, keep=keep, fields=fields) if format else _arrow(file, str(path), fields, keep)
+                yield from (row + b"\n" for row in rows)
             elif ending in TABLES:
-                from prealloc.library.text.table import lines_of_table
-
-                text = lines_of_table(text, TABLES[ending], str(path))
+                yield from lines_of_table(_unpacked(pieces, str(path)), TABLES[ending], str(path))
             elif ending in MARKUP:
-                from prealloc.library.text.markup import json_of
-
-                text = iter([json_of(text, ending, str(path))])
-            yield from text
+                yield json_of(_unpacked(pieces, str(path)), ending, str(path))
+            else:
+                yield from _unpacked(pieces, str(path))
         finally:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
-    is_rows = is_arrow or ending in TABLES
+    is_rows = format or is_arrow or ending in TABLES
     return Source(path, str(path), read, "lines" if is_rows else "document" if ending in MARKUP else None)
+
+
+def _arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:
+    from prealloc.library.parquet.library import lines_of_arrow
+
+    return lines_of_arrow(descriptor, where, fields, keep)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

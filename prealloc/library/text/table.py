@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
 import itertools
 import re
 from collections import Counter
@@ -16,12 +14,13 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern
 from prealloc.library.disk import head_of
-from prealloc.library.text.refuse import not_utf8, python, rewrite
-from prealloc.library.text.sources import TABLES
+from prealloc.library.text.refuse import python, rewrite, text_lines
 from prealloc.library.unpack import name_parts
 from prealloc.model.words import shown
 from prealloc.processes.setting import ProcessSetting
 
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""How the name of a table ends, and what separates its cells."""
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
 LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
@@ -29,24 +28,6 @@ LONGEST_CELL = 2**31 - 1
 _LONGEST_HEAD = 1 << 20
 _NO_NAME = re.compile(r"(?s)[-+]?\d[\d.,]*|.{41,}")
 _HINT = "write the table again with what made it, or as JSON lines"
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """The lines of a text, with their ends as they are; a byte that is not UTF-8 as a lone surrogate."""
-    left: list[str] = []
-    for text in codecs.iterdecode(pieces, "utf-8-sig", "surrogateescape"):
-        left.append(text)
-        if "\n" in text or "\r" in text:  # else a long cell would be joined again with each piece
-            *lines, last = io.StringIO("".join(left), newline="").readlines()
-            left = [last]
-            yield from lines
-    yield from io.StringIO("".join(left), newline="").readlines()
-
-
-def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
-    """The rows of a table, as JSON lines. Raises LibraryError."""
-    with _CELL_LIMIT.at(LONGEST_CELL):
-        yield from _rows(_lines(pieces), delimiter, where)
 
 
 def if_without_names(where: str, names: Sequence[str]) -> str | None:
@@ -78,30 +59,29 @@ def _delimiter(usual: str, head: str) -> str:
     return next((mark for mark in ";\t|" if mark in marks), ",")  # as where the comma is in numbers
 
 
-def _rows(lines: Iterator[str], delimiter: str, where: str) -> Iterator[bytes]:
-    try:
-        blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
-        delimiter = _delimiter(delimiter, head)
-        counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
-        rows = csv.reader(counted, delimiter=delimiter, strict=True)
-        names = next(filter(None, rows), [])
-        "".join(names).encode()
-        refuse_alike(names, where)
-        for row in filter(None, rows):  # without empty lines
-            if len(row) != len(names):
-                problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
-                raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
-            yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
-    except UnicodeEncodeError as error:
-        problem = f"the table is not UTF-8: it has the byte 0x{ord(error.object[error.start]) & 0xFF:02x}"
-        raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=not_utf8(where)) from None
-    except csv.Error as error:
-        line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
-        is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
-        what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
-        way = _as_lines(where, delimiter, "skipinitialspace=True" if is_blank else "quoting=csv.QUOTE_NONE")
-        problem, hint = f"the table is damaged: {error}", f"{_HINT}; {what}: {way}"
-        raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=hint) from None
+def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
+    """The rows of a table, as JSON lines. Raises LibraryError."""
+    with _CELL_LIMIT.at(LONGEST_CELL):
+        try:
+            lines = text_lines(pieces, where)
+            blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
+            delimiter = _delimiter(delimiter, head)
+            counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
+            rows = csv.reader(counted, delimiter=delimiter, strict=True)
+            names = next(filter(None, rows), [])
+            refuse_alike(names, where)
+            for row in filter(None, rows):  # without empty lines
+                if len(row) != len(names):
+                    problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
+                    raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
+                yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
+        except csv.Error as error:
+            line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
+            is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
+            what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
+            way = _as_lines(where, delimiter, "skipinitialspace=True" if is_blank else "quoting=csv.QUOTE_NONE")
+            problem, hint = f"the table is damaged: {error}", f"{_HINT}; {what}: {way}"
+            raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=hint) from None
 
 
 def _as_lines(where: str, delimiter: str, option: str) -> str:
