@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.lock import can_lock, hold
 from prealloc.files.private import refuse_unless_private
 from prealloc.files.regular import Unusable
@@ -39,6 +40,7 @@ def temporary_folder(kind: str, place: str | Path | None = None) -> Iterator[Pat
             with _locked(folder) as ours:
                 if ours:
                     shutil.rmtree(folder, ignore_errors=True)
+    fault_point(Point.TEMPORARY_MAKE)
     folder = Path(tempfile.mkdtemp(prefix=f"prealloc-{kind}-", dir=place))
     with _locked(folder) as ours:
         try:

@@ -14,7 +14,8 @@ from pathlib import Path
 from prealloc.engines.hosts.host import Host, note
 from prealloc.engines.hosts.spec import HostSpec, read_spec
 from prealloc.engines.server_process import ServerProcess
-from prealloc.errors import PreallocError, RunFolderError
+from prealloc.errors import EngineError, PreallocError, RunFolderError
+from prealloc.files.atomic import must_write
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.files.temporary import temporary_folder
 from prealloc.processes.signals import leave_to_master
@@ -51,7 +52,9 @@ def _read(join: str | None) -> HostSpec:
 @contextlib.contextmanager
 def _spool_folder(spec: HostSpec) -> Iterator[Path]:
     if spec.spool is None:
-        with temporary_folder("host") as temporary:
+        with contextlib.ExitStack() as stack:
+            with must_write("a temporary folder", EngineError):
+                temporary = stack.enter_context(temporary_folder("host"))
             yield temporary
         return
     folder = Path(spec.spool, spec.name)
