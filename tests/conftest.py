@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import itertools
 import os
 import pathlib
 import signal
@@ -15,6 +15,7 @@ from hypothesis import settings
 from zygote import ForkServers, Providers
 
 from examples import EVERY, examples
+from prealloc.files.temporary import temporary_folder
 
 settings.register_profile("laws", parent=examples(100))
 settings.load_profile("laws")
@@ -31,10 +32,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # Every run asks git for the commit of its worker's code: where it asks here, that is a tenth of a run.
 os.environ["GIT_CEILING_DIRECTORIES"] = str(pathlib.Path(__file__).parents[1])
 
-# A run that a test kills leaves its socket behind.
-_runtime = tempfile.TemporaryDirectory(prefix="prealloc-test-")
-_numbers = itertools.count()
-os.environ["XDG_RUNTIME_DIR"] = _runtime.name
+# What a test kills leaves its socket and its temporary files: in here. Workers of xdist inherit the session's.
+_session = contextlib.ExitStack()
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest keeps what failed tests have written
+    os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"] = str(_session.enter_context(temporary_folder("test")))
+tempfile.tempdir = os.environ["TMPDIR"]
 
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,12 +58,18 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """No process of a test lives by now."""
+    _session.close()
+
+
 @pytest.fixture(autouse=True)
-def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a machine of its own, as far as runs share lanes on it."""
-    folder = os.path.join(_runtime.name, str(next(_numbers)))
-    os.mkdir(folder, 0o700)
+def own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a machine of its own, as far as processes meet there in what they share or leave."""
+    folder = tempfile.mkdtemp(prefix="")
     monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
 
 
 @pytest.fixture(autouse=True)

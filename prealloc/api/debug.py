@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from prealloc.engines.handover import Units
 from prealloc.errors import Mistake, OptionsError, RunFolderError, gathered
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
+from prealloc.files.temporary import temporary_folder
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.outcome import Attempt, Status
@@ -170,8 +170,8 @@ def _unrecorded(place: _Place, tried: _Try) -> Attempt:
     attempts = 0
     if place.run is not None:
         attempts = fold(place.run.paths, place.run.units()).units[tried.unit].attempts
-    with tempfile.TemporaryDirectory(prefix="prealloc-debug-") as scratch:
-        paths = RunPaths(Path(scratch))
+    with temporary_folder("debug") as scratch:
+        paths = RunPaths(scratch)
         paths.journal.mkdir()
         with closing(JournalWriter(paths.supervisor_journal(1))) as journal:
             setup = _setup(place, tried, paths, 1, policy, journal)

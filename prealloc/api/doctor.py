@@ -10,7 +10,7 @@ from typing import Unpack
 
 import msgspec
 
-from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
+from prealloc.doctor.disk import check_append, check_file_system, check_left, check_links, check_rename, check_space
 from prealloc.doctor.finding import Diagnosis, Finding, Repaired, bounded
 from prealloc.doctor.hosts import check_hosts
 from prealloc.doctor.lanes import check_lanes
@@ -51,6 +51,7 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
         *bounded("clocks", check_clocks),
         *bounded("/proc", check_proc),
         *bounded("shared lanes", check_lanes),
+        *bounded("temporary folders", lambda: [check_left({Path(tempfile.gettempdir()), place})]),
     ]
     files = [
         *bounded("file system", lambda: [check_file_system(place)]),

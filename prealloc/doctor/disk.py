@@ -6,17 +6,21 @@ import os
 import shutil
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
 from prealloc.files.atomic import exchange, exchange_in_one_step, new_folder, write_file
-from prealloc.model.words import size
+from prealloc.files.temporary import left_alone
+from prealloc.model.words import listed, size
 
 LITTLE_BYTES = 2**30
 NO_BYTES = 64 * 2**20
 FEW_FILES = 1000
 LINES = 20
 LINE = b"x" * 1023 + b"\n"
+FIRST = 10
+"""Folders that are named."""
 FSYNC_MOST_S = 2.0
 SLOW_FSYNC_MS = 50.0
 NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}) | {
@@ -43,6 +47,15 @@ def judge_space(free: int, seen: str, where: str) -> Finding:
     if free < NO_BYTES:
         return problem("space", seen, hint, where=where)
     return warning("space", seen, hint, where=where) if free < LITTLE_BYTES else ok("space", seen)
+
+
+def check_left(places: Iterable[Path]) -> Finding:
+    """Folders that killed processes may have left, and that prealloc does not remove."""
+    left = [str(folder) for place in places for folder in left_alone(place)]
+    if not left:
+        return ok("temporary folders", "none to remove by hand")
+    seen = f"{len(left)} of an earlier boot, another machine or without a lock: {listed(sorted(left), FIRST)}"
+    return warning("temporary folders", seen, "remove them unless a run of yours still uses them")
 
 
 def check_file_system(folder: Path) -> Finding:

@@ -76,6 +76,7 @@ class Point(enum.StrEnum):
     PLAN_MANIFEST = "plan.manifest", Kind.WRITE
     PLAN_FILE = "plan.file", Kind.WRITE
     RUN_FOLDERS = "run.folders", Kind.WRITE
+    TEMPORARY_MAKE = "temporary.make", Kind.WRITE
     LOCK_OPEN = "lock.open", Kind.WRITE
     LOCK_WRITE = "lock.write", Kind.LINE
     PRIVATE_FOLDER = "private.folder", Kind.WRITE

@@ -131,11 +131,15 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def hold(descriptor: int) -> None:
-    """Marks a file as one that this process writes to, for as long as it has it open: see `is_held`."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # a file system without locks
-            _lock(descriptor, fcntl.LOCK_EX)
+def hold(descriptor: int) -> bool:
+    """Marks a file as one that this process writes to, for as long as it has it open: see `is_held`.
+
+    False: somebody else holds it, or there are no locks.
+    """
+    try:
+        return can_lock and _lock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        return False
 
 
 def is_held(path: Path) -> bool:

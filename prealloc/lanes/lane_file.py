@@ -22,12 +22,12 @@ from prealloc.files.lock import try_exclusively, unlock
 from prealloc.files.regular import open_regular
 from prealloc.lanes.accounts import Account
 from prealloc.model.document import UNREADABLE
+from prealloc.processes.boot import boot_id
 from prealloc.processes.forks import forks
 
 _HEAD = re.compile(rb"prealloc lane 1 ([0-9a-f]{8}) ([0-9]{7})\n")
 _HEAD_BYTES = 33
 _MOST_BYTES = 2**20
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Damaged(Exception):
@@ -49,7 +49,7 @@ class LaneFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._boot = _boot_id()
+        self._boot = boot_id()  # without one, accounts of a clock that began anew are told by their times
         self._descriptor = open_regular(path, inside=path.parent, flags=os.O_RDWR | os.O_CREAT, mode=0o600)
         forks.keep_from(self._descriptor)
 
@@ -100,10 +100,3 @@ class LaneFile:
         """Lets go of it."""
         forks.forget(self._descriptor)
         os.close(self._descriptor)
-
-
-def _boot_id() -> str:
-    try:
-        return _BOOT.read_text().strip()
-    except OSError:  # not on every system: accounts of a clock that began anew are told by their times
-        return ""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from prealloc.files.temporary import temporary_folder
 from prealloc.memory.child import Job
 from prealloc.memory.figures import Process, Sample, WayFigures
 from prealloc.memory.loading import form_of
@@ -129,8 +128,8 @@ def _measure(way: Way, task: Task, copy_bytes: int, available: int, tell: Tell) 
 
 def _watch(way: Way, title: str, task: Task, tell: Tell) -> Watched:
     tell(title, None)
-    with tempfile.TemporaryDirectory(prefix="prealloc-memory.", ignore_cleanup_errors=True) as folder:
-        return watch(way, task.job, Path(folder), task.seconds, lambda reached: tell(title, reached))
+    with temporary_folder("memory") as folder:
+        return watch(way, task.job, folder, task.seconds, lambda reached: tell(title, reached))
 
 
 def _figures(way: Way, asked: int, started: int, watched: Watched) -> WayFigures:

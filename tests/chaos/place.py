@@ -24,7 +24,8 @@ class Place:
         self.broken: list[str] = []
         runtime = folder / "runtime"
         runtime.mkdir(mode=0o700)
-        os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # else lanes would be shared with whatever else runs here
+        # Else lanes would be shared with whatever else runs here, and hosts that are killed would leave files there.
+        os.environ["XDG_RUNTIME_DIR"] = os.environ["TMPDIR"] = str(runtime)
 
     @contextmanager
     def stage(self, what: str) -> Iterator[Stage]:

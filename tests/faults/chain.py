@@ -49,9 +49,10 @@ HARMLESS = frozenset({Point.PRIVATE_FOLDER, Point.PRIVATE_SECRET, Point.LANE_WRI
 """What the disk refuses here stops nothing: lanes are then not shared with other runs, pictures have a gap."""
 IN_HOST = frozenset({Point.SPOOL_RECEIVE})
 """A host meets it, and another one comes in its place."""
+NO_HOST = frozenset({Point.TEMPORARY_MAKE, Point.SPOOL_FOLDERS})
 REPLICA = frozenset(
     {
-        Point.SPOOL_FOLDERS,
+        *NO_HOST,
         Point.SPOOL_NOTE,
         Point.REPLICA_OPEN,
         Point.REPLICA_APPEND,
@@ -198,7 +199,7 @@ class _Chain:
         assert not self._left_beside() or code is None, f"left behind: {self._left_beside()}"
 
     def _expected(self, action: str) -> int | None:
-        if self._case.point is Point.SPOOL_FOLDERS:
+        if self._case.point in NO_HOST:
             return 3
         if action in ("EIO", "ENOSPC"):
             return self._scenario.exit_code if self._case.point in HARMLESS | IN_HOST else 3

@@ -10,6 +10,7 @@ import functools
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from typing import Any
@@ -159,6 +160,34 @@ def test_hosts_do_not_outlive_their_master(stage: Stage, lab: HostsLab) -> None:
     assert again.census == {"ok": 3, "timeout": 1}
     assert stage.attempts("t0") == 1
     stage.check(again)
+
+
+def test_what_was_left_by_the_killed_is_removed(stage: Stage, lab: HostsLab) -> None:
+    """Tasks and keys of a host and a master that were killed are there until others of their kind begin, no longer."""
+    stage.make_plan(gates(2), shards=2)
+    killed = lab.start(2)
+    host, other = (lab.join(killed, name, direct=True) for name in ("host-1", "host-2"))
+    stage.wait_for_start("g0", "g1")
+    with_all = temporary_folders()
+    host.kill()
+    killed.kill()
+    other.end()
+    left = temporary_folders()
+    assert sorted(len(each) for each in (with_all, left)) == [2, 3]
+    assert left < with_all
+    session = stage.resume("--engine", "hosts", "--hosts", "1")
+    lab.all_join(session, 1)
+    assert len(temporary_folders() - left) == 2
+    assert not temporary_folders() & left
+    stage.let_go()
+    assert session.wait() == 0
+    wait_until(lambda: not temporary_folders(), "the end of the host")
+    stage.check(session)
+
+
+def temporary_folders() -> set[str]:
+    """Of hosts and masters on this machine."""
+    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith(("prealloc-host-", "prealloc-join-"))}
 
 
 def test_a_short_cut_costs_nothing(stage: Stage, lab: HostsLab) -> None:

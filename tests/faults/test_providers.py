@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,31 @@ def test_it_leaves_no_host_when_it_closes(provider: ProviderProcess, tmp_path: P
     provider.close()
     provider.close()
     assert not any(map(lives, [*hosts, provider.pid]))
+
+
+def test_an_executor_leaves_no_semaphore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor any process. The tracker that would remove what is left of them is one of those."""
+    (tmp_path / "with_a_lock.py").write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "lock = get_context('spawn').Lock()\n"
+        "make = lambda: ThreadPoolExecutor(1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    options = {"factory": "with_a_lock:make", "python": stand_in(tmp_path)}
+    with closing(ProviderProcess("futures", options)) as provider:
+        provider.start("one", spec(tmp_path / "one"))
+        host = written(tmp_path / "one")["pid"]
+        made = set(re.findall(r" (\d+) +/dev/shm/sem\.", Path(f"/proc/{provider.pid}/maps").read_text()))
+        assert made & names_of_memory()
+    assert not made & names_of_memory()
+    assert not any(map(lives, [host, provider.pid]))
+
+
+def names_of_memory() -> set[str]:
+    """The inode of each name in shared memory."""
+    with os.scandir("/dev/shm") as entries:
+        return {str(entry.inode()) for entry in entries}
 
 
 @pytest.mark.parametrize("busy", [False, True])

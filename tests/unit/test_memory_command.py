@@ -57,7 +57,7 @@ def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setattr("tempfile.tempdir", None)
     yield str(tmp_path)
     assert marked(str(tmp_path)) == []
-    assert list(tmp_path.glob("prealloc-memory.*")) == []
+    assert list(tmp_path.glob("prealloc-memory-*")) == []
 
 
 def marked(value: str) -> list[int]:
@@ -271,7 +271,7 @@ def test_a_signal_leaves_nothing(library: Path, mark: str, way: str, number: sig
         assert b"Traceback" not in errors.read()
     if number == signal.SIGKILL:
         wait_until(lambda: not marked(mark))
-        for folder in library.parent.glob("prealloc-memory.*"):
+        for folder in library.parent.glob("prealloc-memory-*"):
             folder.rename(library.parent / f"left-{folder.name}")
     else:
         assert command.returncode == 128 + number
@@ -279,7 +279,7 @@ def test_a_signal_leaves_nothing(library: Path, mark: str, way: str, number: sig
 
 def holding(value: str) -> int:
     """How many workers have their tasks (the trial's one is not enough)."""
-    told = [path.read_text().count("ready") for path in Path(value).glob("prealloc-memory.*/marks")]
+    told = [path.read_text().count("ready") for path in Path(value).glob("prealloc-memory-*/marks")]
     return max(told, default=0)
 
 
@@ -296,7 +296,7 @@ def test_a_worker_that_dies_fails_its_way(library: Path, mark: str, monkeypatch:
 
     def kill_one(title: str, reached: object) -> None:
         if not killed and holding(mark) >= 2:
-            line = next(iter(Path(mark).glob("prealloc-memory.*/marks"))).read_text().split()
+            line = next(iter(Path(mark).glob("prealloc-memory-*/marks"))).read_text().split()
             killed.append(int(line[0]))
             os.kill(killed[0], signal.SIGKILL)
 

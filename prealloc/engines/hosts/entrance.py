@@ -19,6 +19,7 @@ from prealloc.engines.hosts.spec import HostSpec, new_identity, new_token, write
 from prealloc.engines.hosts.turns import echo
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
+from prealloc.files.temporary import temporary_folder
 from prealloc.model.words import quoted
 
 OPEN_FILES = 2**16
@@ -39,6 +40,8 @@ class Entrance:
         self._listener: Listener | None = None
         self._join_files: Path | None = None
         """The folder of join files."""
+        self._folders = contextlib.ExitStack()
+        """Has it, until it is closed."""
         self._asked = 0
         """Hosts that were asked for: the next one's name has the next number."""
         spool = pairs(shared.options.engine_option).get(SPOOL)
@@ -93,10 +96,7 @@ class Entrance:
         """All that was started ends. May be called twice."""
         if self._provider is not None:
             self._provider.close()
-        if self._join_files is not None:
-            import shutil
-
-            shutil.rmtree(self._join_files, ignore_errors=True)
+        self._folders.close()
 
     # -- asking ---------------------------------------------------------------------------------------------
 
@@ -149,11 +149,9 @@ class Entrance:
 
     def _join_folder(self) -> Path:
         if self._join_files is None:
-            import tempfile
-
             parent = pairs(self._shared.options.engine_option).get(FOLDER)
             with must_write(parent or "a folder for join files", EngineError):
-                self._join_files = Path(tempfile.mkdtemp(prefix="prealloc-join-", dir=parent))
+                self._join_files = self._folders.enter_context(temporary_folder("join", parent))
         return self._join_files
 
     def _addresses(self) -> tuple[str, ...]:

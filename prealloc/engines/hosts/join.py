@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prealloc.engines.hosts.host import Host, note
 from prealloc.engines.hosts.spec import HostSpec, read_spec
 from prealloc.engines.server_process import ServerProcess
-from prealloc.errors import PreallocError, RunFolderError
+from prealloc.errors import EngineError, PreallocError, RunFolderError
+from prealloc.files.atomic import must_write
 from prealloc.files.regular import Unusable, read_regular
+from prealloc.files.temporary import temporary_folder
 from prealloc.processes.signals import leave_to_master
 
 MOST_SPEC = 2**20
@@ -51,8 +52,10 @@ def _read(join: str | None) -> HostSpec:
 @contextlib.contextmanager
 def _spool_folder(spec: HostSpec) -> Iterator[Path]:
     if spec.spool is None:
-        with tempfile.TemporaryDirectory(prefix="prealloc-host-", ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
+        with contextlib.ExitStack() as stack:
+            with must_write("a temporary folder", EngineError):
+                temporary = stack.enter_context(temporary_folder("host"))
+            yield temporary
         return
     folder = Path(spec.spool, spec.name)
     try:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from importlib import import_module
+from multiprocessing import util
 from typing import Any, ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv, wrong
@@ -60,6 +61,8 @@ class FuturesProvider:
         for host in self._hosts.values():
             host.cancel()
         self._executor.shutdown(wait=False)
+        # As an interpreter does when it exits, which this process does not: removes semaphores from /dev/shm.
+        util._run_finalizers(0)  # type: ignore[attr-defined]
 
     def _made(self) -> Executor:
         with in_its_words("its factory raised"):

@@ -5,11 +5,11 @@ One job a host, so the limits of job arrays do not matter. Source: sbatch(1), sq
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderBusy, ProviderError, host_argv, wrong
 from prealloc.engines.log import end_of, last_line
 from prealloc.errors import Mistake, OptionsError
+from prealloc.files.temporary import temporary_folder
 from prealloc.model.secret import without_keys
 
 ABSENT_S = 30.0
@@ -89,8 +90,9 @@ class SlurmProvider:
         self._check(parent)
         self._jobs: dict[int, _Job] = {}
         self._reached_at = now()
+        self._folders = contextlib.ExitStack()
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="prealloc-hosts-", dir=parent))  # of mode 0700
+            self._folder = self._folders.enter_context(temporary_folder("hosts", parent))
         except OSError as error:
             hint = "name a folder that all nodes see, and that you may write to"
             raise OptionsError([wrong("folder", str(parent), f"{error.strerror}: {hint}")]) from None
@@ -151,7 +153,7 @@ class SlurmProvider:
                 self._await_ends()
             self._cancel(self._jobs)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folders.close()
 
     def _check(self, parent: Path) -> None:
         mistakes: list[Mistake] = []
