@@ -26,7 +26,7 @@ from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet import rows
 from prealloc.library.parquet.library import new_parquet
-from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.library.parquet.rows import META_KEY
 from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
@@ -39,12 +39,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The columns that are read, as they are, or row groups of all columns."""
+    """The columns that are read, as they are, or row groups of texts."""
     seen: list[Any] = []
     real = pq.ParquetFile.iter_batches
 
     def counted(self: Any, *words: Any, row_groups: Any = None, columns: Any = None, **more: Any) -> Any:
-        seen.append(columns or row_groups)
+        seen.append(row_groups if columns == ["workflow", "fields"] else columns)
         return real(self, *words, row_groups=row_groups, columns=columns, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
@@ -52,7 +52,10 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def foreign(path: Path, columns: dict[str, Any], **more: Any) -> Path:
-    """Two tasks, in a file that others wrote; a column that is None is left out."""
+    """Two tasks, in a file that others wrote; a column that is None is left out.
+
+    The hash of a is the lower one, so that the first row is at the first position.
+    """
     all_columns = {"id": ["a", "b"], "task_type": ["x", "y"]} | columns
     pq.write_table(pa.table({name: column for name, column in all_columns.items() if column is not None}), path, **more)
     return path
@@ -74,8 +77,8 @@ def test_only_the_row_groups_asked_for_are_read(path: Path, groups: list[Any]) -
     library = opened(path)
     assert groups == [["id", "task_type", "digest"]] * 3
     groups.clear()
-    last = len(RECORDS) - 1
-    library.tasks([last, 0, last, 1, 0])
+    order = library.order()
+    library.tasks([order[at] for at in (-1, 0, -1, 1, 0)])
     assert groups == [[2], [0]]
 
 
@@ -86,7 +89,7 @@ def test_other_programs_see_the_texts(path: Path) -> None:
     flows = [one.split()[0] for one in RECORDS]
     assert table["workflow"].to_pylist() == [flow and flow.decode() for flow in flows]
     metadata = pq.ParquetFile(path).metadata
-    assert metadata.metadata[VERSION_KEY] == b"1"
+    assert json.loads(metadata.metadata[META_KEY])["version"] == 1
     assert metadata.row_group(0).column(3).compression == "ZSTD"
 
 
@@ -101,8 +104,8 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
     rewrite(path, swapped)
     library = opened(path)
     with pytest.raises(LibraryError, match="not what was written") as caught:
-        library.task(4)
-    assert caught.value.where == f"{path}, row 4 (counted from 0)"
+        library.task(library.order()[4])
+    assert caught.value.where == f"{path}, the task {RECORDS[4].id!a}"
     rewrite(path, table.drop_columns(["digest"]))
     with pytest.raises(LibraryError, match="its columns are not as prealloc writes them"):
         opened(path)
@@ -111,14 +114,10 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "problem"),
     [
-        ({"prealloc_version": None}, "half of what prealloc writes"),
-        ({"prealloc_library": None}, "half of what prealloc writes"),
-        ({"prealloc_library": b"{}"}, "what prealloc writes about its tasks is damaged"),
-        ({"prealloc_library": b"["}, "what prealloc writes about its tasks is damaged"),
-        (
-            {"prealloc_version": None, "prealloc_library": None},
-            "all of what prealloc writes about its tasks is missing",
-        ),
+        ({"prealloc_library": b"{}"}, "it is not a prealloc-library-parquet document"),
+        ({"prealloc_library": b'{"format":"prealloc-library-parquet","version":1}'}, "a field is wrong"),
+        ({"prealloc_library": b"["}, "it is not a JSON document"),
+        ({"prealloc_library": None}, "what prealloc writes about its tasks is missing"),
     ],
 )
 def test_other_metadata_is_refused(path: Path, metadata: dict[str, Any], problem: str) -> None:
@@ -208,9 +207,10 @@ def test_a_foreign_file_of_many_row_groups(tmp_path: Path) -> None:
     ids = [f"t{i}" for i in range(1_000)]
     table = pa.table({"id": ids, "type": ids, "workflow": [f"[{i}]" for i in range(1_000)]})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=300)
-    positions = [999, 0, 299, 300, 301, 0, 899, 900]
-    tasks = opened(tmp_path / "x.parquet").tasks(positions)
-    assert [(task.id, task.workflow) for task in tasks] == [(f"t{i}", [i]) for i in positions]
+    rows, library = [999, 0, 299, 300, 301, 0, 899, 900], opened(tmp_path / "x.parquet")
+    order = library.order()
+    tasks = library.tasks([order[row] for row in rows])
+    assert [(task.id, task.workflow) for task in tasks] == [(f"t{i}", [i]) for i in rows]
 
 
 MOMENT = datetime.datetime(2024, 1, 1)
@@ -332,8 +332,9 @@ def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column:
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:
     """Law: a number as id is its digits; a library without types has one."""
     library = opened(foreign(tmp_path / "x.parquet", {"id": [7, 2**63 - 1], "task_type": None}))
-    assert (library.ids, library.types) == (["7", str(2**63 - 1)], ["task", "task"])
-    assert [task.id for task in library.tasks([1, 0])] == [str(2**63 - 1), "7"]
+    first, second = library.order()
+    assert [*library.types] == ["task", "task"]
+    assert [task.id for task in library.tasks([second, first])] == [str(2**63 - 1), "7"]
 
 
 def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
@@ -432,8 +433,10 @@ def test_a_row_that_is_not_ours_by_digest_alone(path: Path) -> None:
     for name, column in texts.items():
         table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
     rewrite(path, table)
-    with pytest.raises(LibraryError, match="the task is not what was written"):
-        opened(path).task(3)
+    library = opened(path)
+    for place in library.order()[3:5]:
+        with pytest.raises(LibraryError, match="the task's text is not what was written"):
+            library.task(place)
 
 
 def test_records_of_any_size(tmp_path: Path) -> None:
@@ -441,4 +444,6 @@ def test_records_of_any_size(tmp_path: Path) -> None:
     large = [record(f"t{i}", "t", json.dumps("x" * 5_000)) for i in range(3)]
     path = written(tmp_path / "x.parquet", large)
     assert pq.ParquetFile(path).num_row_groups == 3
-    assert list(opened(path).texts([2, 0, 1])) == [large[i].text for i in (2, 0, 1)]
+    library = opened(path)
+    order = library.order()
+    assert list(library.texts([order[i] for i in (2, 0, 1)])) == [large[i].text for i in (2, 0, 1)]
