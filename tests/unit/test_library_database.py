@@ -49,11 +49,10 @@ def test_only_the_rows_asked_for_are_read(path: Path) -> None:
     """Law: a task that is damaged does not hinder others, and is refused itself."""
     change(path, "UPDATE bodies SET workflow = x'00' WHERE position = 3")
     library = opened(path)
-    order = library.order()
-    assert library.task(order[4]).workflow_json == RECORDS[4].split()[0]
+    assert library.task(4).workflow_json == RECORDS[4].split()[0]
     with pytest.raises(LibraryError, match="cannot be unpacked") as caught:
-        library.tasks([order[4], order[3]])
-    assert caught.value.where == f"{path}, the task {RECORDS[3].id!a}"
+        library.tasks([4, 3])
+    assert caught.value.where == f"{path}, task 3 (id {RECORDS[3].id!a})"
 
 
 def test_the_view_shows_the_texts(path: Path) -> None:
@@ -141,8 +140,8 @@ def test_another_text_is_refused_when_it_is_read(path: Path, what: str) -> None:
     change(path, BODIES[what])
     library = opened(path)
     with pytest.raises(LibraryError) as caught:
-        library.task(library.order()[7])
-    assert f"the task {ascii(RECORDS[7].id)[:80]}" in str(caught.value.where)
+        library.task(7)
+    assert f"task 7 (id {ascii(RECORDS[7].id)[:80]})" in str(caught.value.where)
 
 
 def test_a_view_in_place_of_a_table_is_never_asked(path: Path) -> None:

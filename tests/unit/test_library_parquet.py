@@ -52,10 +52,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def foreign(path: Path, columns: dict[str, Any], **more: Any) -> Path:
-    """Two tasks, in a file that others wrote; a column that is None is left out.
-
-    The hash of a is the lower one, so that the first row is at the first position.
-    """
+    """Two tasks, in a file that others wrote; a column that is None is left out."""
     all_columns = {"id": ["a", "b"], "task_type": ["x", "y"]} | columns
     pq.write_table(pa.table({name: column for name, column in all_columns.items() if column is not None}), path, **more)
     return path
@@ -77,8 +74,8 @@ def test_only_the_row_groups_asked_for_are_read(path: Path, groups: list[Any]) -
     library = opened(path)
     assert groups == [["id", "task_type", "digest"]] * 3
     groups.clear()
-    order = library.order()
-    library.tasks([order[at] for at in (-1, 0, -1, 1, 0)])
+    last = len(RECORDS) - 1
+    library.tasks([last, 0, last, 1, 0])
     assert groups == [[2], [0]]
 
 
@@ -104,8 +101,8 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
     rewrite(path, swapped)
     library = opened(path)
     with pytest.raises(LibraryError, match="not what was written") as caught:
-        library.task(library.order()[4])
-    assert caught.value.where == f"{path}, the task {RECORDS[4].id!a}"
+        library.task(4)
+    assert caught.value.where == f"{path}, task 4 (id {RECORDS[4].id!a})"
     rewrite(path, table.drop_columns(["digest"]))
     with pytest.raises(LibraryError, match="its columns are not as prealloc writes them"):
         opened(path)
@@ -207,10 +204,9 @@ def test_a_foreign_file_of_many_row_groups(tmp_path: Path) -> None:
     ids = [f"t{i}" for i in range(1_000)]
     table = pa.table({"id": ids, "type": ids, "workflow": [f"[{i}]" for i in range(1_000)]})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=300)
-    rows, library = [999, 0, 299, 300, 301, 0, 899, 900], opened(tmp_path / "x.parquet")
-    order = library.order()
-    tasks = library.tasks([order[row] for row in rows])
-    assert [(task.id, task.workflow) for task in tasks] == [(f"t{i}", [i]) for i in rows]
+    positions = [999, 0, 299, 300, 301, 0, 899, 900]
+    tasks = opened(tmp_path / "x.parquet").tasks(positions)
+    assert [(task.id, task.workflow) for task in tasks] == [(f"t{i}", [i]) for i in positions]
 
 
 MOMENT = datetime.datetime(2024, 1, 1)
@@ -332,9 +328,8 @@ def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column:
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:
     """Law: a number as id is its digits; a library without types has one."""
     library = opened(foreign(tmp_path / "x.parquet", {"id": [7, 2**63 - 1], "task_type": None}))
-    first, second = library.order()
-    assert [*library.types] == ["task", "task"]
-    assert [task.id for task in library.tasks([second, first])] == [str(2**63 - 1), "7"]
+    assert ([*library.ids], [*library.types]) == (["7", str(2**63 - 1)], ["task", "task"])
+    assert [task.id for task in library.tasks([1, 0])] == [str(2**63 - 1), "7"]
 
 
 def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
@@ -433,10 +428,8 @@ def test_a_row_that_is_not_ours_by_digest_alone(path: Path) -> None:
     for name, column in texts.items():
         table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
     rewrite(path, table)
-    library = opened(path)
-    for place in library.order()[3:5]:
-        with pytest.raises(LibraryError, match="the task's text is not what was written"):
-            library.task(place)
+    with pytest.raises(LibraryError, match="the task's text is not what was written"):
+        opened(path).task(3)
 
 
 def test_records_of_any_size(tmp_path: Path) -> None:
@@ -444,6 +437,4 @@ def test_records_of_any_size(tmp_path: Path) -> None:
     large = [record(f"t{i}", "t", json.dumps("x" * 5_000)) for i in range(3)]
     path = written(tmp_path / "x.parquet", large)
     assert pq.ParquetFile(path).num_row_groups == 3
-    library = opened(path)
-    order = library.order()
-    assert list(library.texts([order[i] for i in (2, 0, 1)])) == [large[i].text for i in (2, 0, 1)]
+    assert list(opened(path).texts([2, 0, 1])) == [large[i].text for i in (2, 0, 1)]

@@ -15,6 +15,7 @@ from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
+from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import ColumnsBuilder, StoredNames, table_of_rows
 from prealloc.library.storing.new_file import new_path
@@ -29,7 +30,7 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
     What it gives raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that
     is there twice: until then who knows the source can tell where.
     """
-    columns = ColumnsBuilder()
+    columns, twice = ColumnsBuilder(), False
     with (
         new_path(out, force=force) as beside,
         file.writing_to(out),
@@ -42,16 +43,18 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
             connection.execute(statement)
 
         def add(record: Record) -> None:
+            nonlocal twice
             position = len(columns)
             proof, workflow, fields = columns.add_row(record)
-            # An id that is there twice is told at the end.
-            connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", (position, *record[:2], proof))
+            task = (position, record.id, record.type, proof)
+            twice |= not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount
             flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
             body = (position, *flow, len(fields), pack(fields))
             connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
         yield add
-        columns.finish(str(out))
+        if twice:
+            refuse_duplicates_among(columns.hash, columns.id, str(out))
         said = {"format": FORMAT.name, "version": FORMAT.version, **msgspec.structs.asdict(columns.meta(FORMAT))}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
         # At the end: an index that grows with every task costs more than sorting once.

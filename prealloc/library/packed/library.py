@@ -49,24 +49,15 @@ class PackedLibrary(Library):
     def hashes(self) -> Sequence[int]:
         return self.columns.hash
 
-    def order(self) -> Sequence[int]:
-        return sorted(range(len(self)), key=self.columns.start.__getitem__)
-
-    def places(self, ids: Iterable[str]) -> dict[str, int]:
-        return {id: place for id in ids if (place := self.columns.position(id)) is not None}
-
     def _proved(self, position: int, text: Text) -> Text:
         """The text of a task. Raises LibraryError for any but the one that was written."""
         if digest(text) != self.columns.digest(position):
             raise self.columns.format.damaged(self.not_as_written, self._place(position))
         return text
 
-    def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
-        return f"{self.info.path}, the task {ascii(self.ids[position])[:80]}"  # nobody knows its place in a table
-
 
 class HeldLibrary(PackedLibrary):
-    """One whose file is held open. Close it, or use `with`; iterates over the ids."""
+    """One whose tasks are found by id, and whose file is held open. Close it, or use `with`; iterates over the ids."""
 
     def _hold(self, descriptor: int) -> None:
         """Takes the file with the tasks' texts: it is closed with this. At once, whatever is wrong with the rest."""
@@ -83,6 +74,9 @@ class HeldLibrary(PackedLibrary):
         self.refuse_unusable()
         return isinstance(id, str) and self.columns.position(id) is not None
 
+    def places(self, ids: Iterable[str]) -> dict[str, int]:
+        return {id: place for id in ids if (place := self.columns.position(id)) is not None}
+
     def position(self, id: str) -> int:
         """Where a task is. Raises KeyError."""
         self.refuse_unusable()
@@ -94,15 +88,15 @@ class HeldLibrary(PackedLibrary):
     def random_position(self, type: str | None, seed: int) -> int:
         """Where such a task is, see `TaskIndex.random_task`."""
         self.refuse_unusable()
-        among = range(len(self)) if type is None else self._of_type[type]
+        among = self.columns.order if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
 
     @cached_property
     def _of_type(self) -> dict[str, Sequence[int]]:
-        """The positions of the tasks of each type."""
+        """The positions of the tasks of each type, by their hashes: the order of a library is no matter of chance."""
         found = [array("I") for _ in self.columns.head.types]
-        for position, number in enumerate(self.columns.type_number):
-            found[number].append(position)
+        for position in self.columns.order:
+            found[self.columns.type_number[position]].append(position)
         return dict(zip(self.columns.head.types, found, strict=True))
 
     def refuse_unusable(self) -> None:

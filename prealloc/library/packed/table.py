@@ -1,15 +1,16 @@
-"""A packed table of tasks: 52 bytes a task beside its id, read without making an object for any of them.
+"""A packed table of tasks: 56 bytes a task beside its id, read without making an object for any of them.
 
 Its head is a JSON document: how many tasks there are, their types, what it is a table of, and the sha256 of all that
-and of the columns. These lie one behind the other:
+and of the columns. These lie one behind the other, the tasks in their order:
 
-    hash      u64 a task    stable_hash of its id; the rows are sorted by it, so it finds an id
+    hash      u64 a task    stable_hash of its id
     start     u64           where its text begins, or the number of its row
     name      u64           where its id ends in `ids`; it begins where the one before ends
     digest    16 bytes      BLAKE2b of its text
     length    u32           bytes of its text, unless that is a row
     workflow  u32           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
     type      u32           its place in the types
+    order     u32           the tasks by their hashes, which finds an id; only in an index and a pool
     ids       UTF-8         one behind the other
 
 Little-endian. An index and a pool have a whole table, the head in a line of its own; a folder of parts has the head and
@@ -55,10 +56,8 @@ _COLUMNS = {
     "workflow": ("I", 4),
     "type": ("I", 4),
 }
-"""The type of each column's numbers, and the bytes that a task takes there. Behind them are the ids."""
+"""The type of each column's numbers, and the bytes that a task takes there. Behind them are the order and the ids."""
 _ENDS = (*accumulate((size for _, size in _COLUMNS.values()), initial=0),)
-
-_CHUNK = 1 << 16
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
@@ -95,11 +94,11 @@ def digest(text: bytes | memoryview) -> bytes:
 
 
 class ColumnsBuilder:
-    """Gathers the columns: 52 bytes a task, its id, and nothing else."""
+    """Gathers the columns: 56 bytes a task, its id, and nothing else."""
 
     def __init__(self) -> None:
         self.hash, self.start, self.name = array("Q"), array("Q"), array("Q")
-        self.length, self.workflow, self.type = array("I"), array("I"), array("I")
+        self.length, self.workflow, self.type, self.order = array("I"), array("I"), array("I"), array("I")
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
         self.counts = Counts(0, 0, 0)
@@ -110,8 +109,17 @@ class ColumnsBuilder:
 
     def add_text(self, record: Record, text: bytes, start: int, length: int = 0, workflow: int = 0) -> bytes:
         """Takes in a task that is written as this text; gives its digest."""
-        proof = digest(text)
-        self.extend([record.id], [record.type], [proof], [start], [length], [workflow])
+        if length > MOST_TEXT:
+            raise _too_large(record.id)
+        raw, proof, number = utf8(record.id), digest(text), self.types
+        self.hash.append(hash_of(raw))
+        self.ids += raw
+        self.name.append(len(self.ids))
+        self.start.append(start)
+        self.length.append(length)
+        self.workflow.append(workflow)
+        self.type.append(number.setdefault(record.type, len(number)))
+        self.digest += proof
         self.counts.add([record.row])
         return proof
 
@@ -129,12 +137,11 @@ class ColumnsBuilder:
         lengths: Sequence[int],
         workflows: Iterable[int],
     ) -> None:
-        """Takes in tasks, at least one, in any order."""
+        """Takes in tasks, at least one."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         number = self.types
         if (longest := max(lengths)) > MOST_TEXT:
-            where = f"the task {shown(ids[lengths.index(longest)])}"
-            raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
+            raise _too_large(ids[lengths.index(longest)])
         self.add_ids(ids)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.start.extend(starts)
@@ -145,9 +152,7 @@ class ColumnsBuilder:
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
         self.hash.extend(stable_hashes(ids))
-        self._add_names([utf8(id) for id in ids])
-
-    def _add_names(self, names: Sequence[bytes | bytearray]) -> None:
+        names = [utf8(id) for id in ids]
         self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
         self.ids += b"".join(names)
 
@@ -155,33 +160,21 @@ class ColumnsBuilder:
         return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
 
     def finish(self, where: str) -> None:
-        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice, or no tasks."""
-        if not self.hash:
-            raise no_tasks(where)
-        order = refuse_duplicates_among(self.hash, self.id, where)
-        # One column after the other.
-        for name in ("hash", "start", "length", "workflow", "type"):
-            column: array[int] = getattr(self, name)
-            setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
-        digests, ids, ends = self.digest, self.ids, self.name
-        self.digest, self.ids, self.name = bytearray(), bytearray(), array("Q")
-        for first in range(0, len(order), _CHUNK):  # an object for every task at once would be 100 bytes each
-            chunk = order[first : first + _CHUNK]
-            self.digest += b"".join([digests[DIGEST_BYTES * at : DIGEST_BYTES * (at + 1)] for at in chunk])
-            self._add_names([_name(ids, ends, at) for at in chunk])
+        """Lets tasks be found by their ids. Raises LibraryError for an id that is there twice."""
+        self.order = refuse_duplicates_among(self.hash, self.id, where)
 
     def pack(
         self, format: StoredFormat, of: T, counts: Counts | None = None, *, sha256: str | None = None
     ) -> tuple[Head[T], list[memoryview]]:
-        """The head, sealed unless it is told the sha256 that must be right, and the columns. After `finish`."""
-        pieces = [_little(getattr(self, name)) for name in (*_COLUMNS, "ids")]
+        """The head, sealed unless it is told the sha256 that must be right, and the columns."""
+        pieces = [_little(getattr(self, name)) for name in (*_COLUMNS, "order", "ids")]
         told = counts or self.counts
         numbers = (told.tasks, told.without_workflow, told.two_ids)
         head = Head(*numbers, sha256=sha256 or "", types=list(self.types), of=of)
         return format.sealed(head, "sha256", *pieces) if sha256 is None else head, pieces
 
     def meta(self, format: StoredFormat) -> Meta:
-        """What a library whose tasks lie in rows says of them. After `finish`."""
+        """What a library whose tasks lie in rows says of them."""
         return msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True)
 
 
@@ -206,13 +199,17 @@ class Columns(Generic[T]):
         self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number = map(
             self.views.enter_context, columns
         )
-        self._ids = self.views.enter_context(whole[tasks * _ENDS[-1] :])
+        rest = whole[tasks * _ENDS[-1] :]
+        order = len(rest) - self._name[-1]
+        if order not in (0, 4 * tasks):
+            raise format.damaged("its columns are not as long as they should be", where)
+        self.order, self._ids = map(self.views.enter_context, (_native(rest[:order], "I"), rest[order:]))
         # The sha256 proves that they are unchanged, not who made them.
+        fit = max(self.type_number) < len(head.types) and max(self.order, default=0) < tasks
         are_ids = self._name[0] > 0 and all(map(lt, self._name, self._name[1:])) and b"\0" not in bytes(self._ids)
-        fit = max(self.type_number) < len(head.types) and self._name[-1] == len(self._ids)
         if not (fit and are_ids and are_names(head.types)):
             raise format.damaged("its columns do not fit each other", where)
-        if not all(map(lt, self.hash, self.hash[1:])):  # a collision, or an id that is there twice
+        if not order and len({*self.hash}) < tasks:  # or it is a collision
             refuse_duplicates_among(array("Q", self.hash), self.id, where)
 
     @classmethod
@@ -243,13 +240,14 @@ class Columns(Generic[T]):
         return bytes(self._digest[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)])
 
     def position(self, id: str) -> int | None:
+        """Where a task is, in a table with an order."""
         raw = utf8(id)
         wanted = hash_of(raw)
-        hashes, ids, ends = self.hash, self._ids, self._name
-        at = bisect_left(hashes, wanted)
-        while at < len(hashes) and hashes[at] == wanted:
-            if _name(ids, ends, at) == raw:
-                return at
+        hashes, order = self.hash, self.order
+        at = bisect_left(order, wanted, key=hashes.__getitem__)
+        while at < len(order) and hashes[order[at]] == wanted:
+            if _name(self._ids, self._name, order[at]) == raw:
+                return order[at]
             at += 1
         return None
 
@@ -268,9 +266,14 @@ def table_of_rows(
             raise format.damaged("the id or the type of a task is not a text that can be one", where)
         first, zeros = len(builder), [0] * len(ids)
         builder.extend(ids, types, digests, range(first, first + len(ids)), zeros, zeros)
-    builder.finish(where)
+    if not len(builder):
+        raise no_tasks(where)
     head, pieces = builder.pack(format, None, counts, sha256=sha256)
     return Columns(head, memoryview(b"".join(pieces)), format, where)
+
+
+def _too_large(id: str) -> LibraryError:
+    return LibraryError("a task is larger than 4 GB", where=f"the task {shown(id)}", hint="leave it out")
 
 
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:

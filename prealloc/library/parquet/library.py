@@ -82,7 +82,6 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
             yield add
             if rows:
                 end_group()
-            tasks.finish(str(out))
             arrow.add_key_value_metadata({META_KEY: FORMAT.encode(tasks.meta(FORMAT))})
     except pa.ArrowException as error:
         problem = f"it cannot be written as Parquet: {brief(error)}"

@@ -87,7 +87,6 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
             yield add
             if lines:
                 end_part()
-            columns.finish(str(out))
             head, names = columns.pack(FORMAT, parts)
             (folder / NAMES).write_bytes(b"".join(names))
             (folder / INDEX).write_bytes(msgspec.json.format(FORMAT.encode(head), indent=1) + b"\n")
