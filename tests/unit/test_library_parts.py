@@ -107,17 +107,17 @@ def test_a_file_that_is_not_there_as_written_is_refused(tmp_path: Path, folder: 
 
 
 NO_FILE = "part [01] cannot be a file of this name and size"
-OTHER_TYPES = "the types of its parts are not those in names.table"
+OTHER_TYPES = r"the types of part-0000.\.jsonl\.zst are not those in names.table"
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a path": (lambda index: index["of"][0].update(file="../part-00000.jsonl.zst"), NO_FILE),
     "an absolute path": (lambda index: index["of"][0].update(file="/etc/passwd"), NO_FILE),
     "the same part twice": (lambda index: index["of"][1].update(file=PARTS[0]), NO_FILE),
-    "a part of none": (lambda index: index["of"][0].update(tasks=0), OTHER_TYPES),
-    "a part below none": (lambda index: index["of"][0].update(tasks=-1), OTHER_TYPES),
-    "a task more": (lambda index: index["of"][0].update(tasks=99), OTHER_TYPES),
-    "no parts": (lambda index: index.update(of=[]), OTHER_TYPES),
-    "a part less": (lambda index: index["of"].pop(), OTHER_TYPES),
-    "another end": (lambda index: index["of"][0].update(raw_bytes=1), OTHER_TYPES),
+    "a part of none": (lambda index: index["of"][0].update(tasks=0), NO_FILE),
+    "a part below none": (lambda index: index["of"][0].update(tasks=-1), NO_FILE),
+    "a task more": (lambda index: index["of"][0].update(tasks=99), "do not add up to 9 tasks"),
+    "no parts": (lambda index: index.update(of=[]), "do not add up"),
+    "a part less": (lambda index: index["of"].pop(), "do not add up"),
+    "another end": (lambda index: [index["of"][n].update(tasks=4) for n in (0, 1)], OTHER_TYPES),
     "a bomb": (lambda index: index["of"][0].update(raw_bytes=2**40), NO_FILE),
     "no bytes": (lambda index: index["of"][0].update(raw_bytes=0), NO_FILE),
     "a count": (lambda index: index.update(without_workflow=10), "its counts are impossible"),
@@ -127,9 +127,15 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a type less": (lambda index: index["types"].pop(), "its columns do not fit"),
     "no types": (lambda index: index.update(types=[]), "its columns do not fit"),
     "an empty type": (lambda index: index["types"].append(""), "its columns do not fit"),
-    "no tasks": (lambda index: index.update(tasks=0), "has no tasks"),
-    "a task less": (lambda index: index.update(tasks=8, two_ids=8), "its columns are not as long"),
-    "more tasks": (lambda index: index.update(tasks=2**60), "it is truncated"),
+    "no tasks": (lambda index: index.update(tasks=0, of=[]), "has no tasks"),
+    "a task less": (
+        lambda index: (index.update(tasks=8, two_ids=8), index["of"][0].update(tasks=4)),
+        "its columns are not as long",
+    ),
+    "more tasks": (
+        lambda index: (index.update(tasks=2**60), index["of"][0].update(tasks=2**60 - 4)),
+        "it is truncated",
+    ),
 }
 
 

@@ -87,8 +87,7 @@ class DatabaseLibrary(PackedLibrary):
         with file.reading(self.path) as connection:
             for position in positions:
                 row = connection.execute(
-                    "SELECT workflow, workflow_bytes, fields, fields_bytes FROM bodies WHERE position = ?",
-                    (self.columns.start[position],),
+                    "SELECT workflow, workflow_bytes, fields, fields_bytes FROM bodies WHERE position = ?", (position,)
                 ).fetchone()
                 yield self._proved(position, self._text(position, row))
 

@@ -4,10 +4,10 @@ Its head is a JSON document: how many tasks there are, their types, what it is a
 and of the columns. These lie one behind the other, the tasks in their order:
 
     hash      u64 a task    stable_hash of its id
-    start     u64           where its text begins, or the number of its row
+    start     u64           where its text begins
     name      u64           where its id ends in `ids`; it begins where the one before ends
     digest    16 bytes      BLAKE2b of its text
-    length    u32           bytes of its text, unless that is a row
+    length    u32           bytes of its text
     workflow  u32           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
     type      u32           its place in the types
     order     u32           the tasks by their hashes, which finds an id; only in an index and a pool
@@ -15,7 +15,7 @@ and of the columns. These lie one behind the other, the tasks in their order:
 
 Little-endian. An index and a pool have a whole table, the head in a line of its own; a folder of parts has the head and
 the columns in two files. A database and a Parquet file have their ids, types and digests in rows, for others to see:
-their table is made again when they are opened, and its sha256 must be the one that was written.
+their table, without places, is made again when they are opened, and its sha256 must be the one that was written.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ColumnsBuilder:
     def __len__(self) -> int:
         return len(self.hash)
 
-    def add_text(self, record: Record, text: bytes, start: int, length: int = 0, workflow: int = 0) -> bytes:
+    def add_text(self, record: Record, text: bytes, start: int = 0, length: int = 0, workflow: int = 0) -> bytes:
         """Takes in a task that is written as this text; gives its digest."""
         if length > MOST_TEXT:
             raise _too_large(record.id)
@@ -126,7 +126,7 @@ class ColumnsBuilder:
     def add_row(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
         """Takes in a task that is written as a row; gives its digest, its workflow, and its other fields."""
         workflow, fields = record.split()
-        return self.add_text(record, joined(workflow, fields), len(self)), workflow, fields
+        return self.add_text(record, joined(workflow, fields)), workflow, fields
 
     def extend(
         self,
@@ -264,8 +264,8 @@ def table_of_rows(
     for ids, types, digests in rows:
         if not (are_names(ids) and are_names(types)):
             raise format.damaged("the id or the type of a task is not a text that can be one", where)
-        first, zeros = len(builder), [0] * len(ids)
-        builder.extend(ids, types, digests, range(first, first + len(ids)), zeros, zeros)
+        zeros = [0] * len(ids)
+        builder.extend(ids, types, digests, zeros, zeros, zeros)
     if not len(builder):
         raise no_tasks(where)
     head, pieces = builder.pack(format, None, counts, sha256=sha256)

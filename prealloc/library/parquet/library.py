@@ -124,8 +124,7 @@ class ParquetLibrary(PackedLibrary):
         with open(open_library_file(self.path), "rb") as raw, arrow_errors(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-            read = partial(self._read, _parquet(raw))
-            texts = in_asked_order(positions, self.columns.start, self._starts, read)
+            texts = in_asked_order(positions, self._starts, partial(self._read, _parquet(raw)))
             for position, text in zip(positions, texts, strict=True):
                 # Nothing but the file, which is the same, tells whose a row of others is.
                 own = naming and naming.own(text, self.ids[position], self.types[position])
@@ -133,15 +132,14 @@ class ParquetLibrary(PackedLibrary):
 
     def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
         where, first = str(self.path), self._starts[group]
-        rows = [self.columns.start[position] for position in positions]
         found: list[bytes] = []
         for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
             end = first + len(batch)
-            wanted = rows[bisect_left(rows, first) : bisect_left(rows, end)]
+            wanted = positions[bisect_left(positions, first) : bisect_left(positions, end)]
             found += self._rows.read(batch, [row - first for row in wanted], where, first)
-            first = end
             if len(found) == len(positions):
                 return dict(zip(positions, found, strict=True))
+            first = end
         raise FORMAT.damaged("a row group ends too early", where)
 
 

@@ -61,8 +61,11 @@ def read_table(folder: Path) -> tuple[Columns[list[Part]], int]:
     where, raw = str(folder / INDEX), read_inside(folder, INDEX, MOST_INDEX_BYTES)
     head = FORMAT.decode(raw, Head[list[Part]], where)
     for number, part in enumerate(head.of):
-        if part.file != part_name(number) or part.raw_bytes <= 0 or is_dense(part.bytes, part.raw_bytes):
+        fits = part.tasks > 0 and part.raw_bytes > 0 and not is_dense(part.bytes, part.raw_bytes)
+        if part.file != part_name(number) or not fits:
             raise FORMAT.damaged(f"part {number} cannot be a file of this name and size", where)
+    if sum(part.tasks for part in head.of) != head.tasks:
+        raise FORMAT.damaged(f"its parts do not add up to {head.tasks:,} tasks", where)
     names = read_inside(folder, NAMES, sys.maxsize)
     size = len(raw) + len(names) + sum(part.bytes for part in head.of)
     return Columns(head, memoryview(names), FORMAT, str(folder / NAMES)), size

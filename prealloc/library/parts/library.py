@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -112,32 +111,25 @@ class PartsLibrary(PackedLibrary):
 
     def __init__(self, folder: Path, *, keep: tuple[str, ...]) -> None:
         columns, size = read_table(folder)
-        self._starts = [*accumulate((part.raw_bytes for part in columns.head.of), initial=0)]
+        self._starts = [*accumulate((part.tasks for part in columns.head.of), initial=0)][:-1]
         super().__init__(columns, folder, keep, size=size)
-        self._refuse_other_types()
-
-    def _refuse_other_types(self) -> None:
-        """The counts are for those who read the index alone, and must not tell them anything else."""
-        boxes = (bisect_right(self._starts, start) - 1 for start in self.columns.start)
-        found = [dict[str, int]() for _ in self._starts]  # the last is behind all parts
-        for (box, number), tasks in Counter(zip(boxes, self.columns.type_number, strict=True)).items():
-            found[box][self.columns.head.types[number]] = tasks
-        told = [*((part.tasks, part.types) for part in self.columns.head.of), (0, {})]
-        if told != [(sum(types.values()), types) for types in found]:
-            raise FORMAT.damaged(f"the types of its parts are not those in {NAMES}", str(self.path / INDEX))
+        # The counts are for those who read the index alone, and must not tell them anything else.
+        for part, start in zip(columns.head.of, self._starts, strict=True):
+            numbers = columns.type_number[start : start + part.tasks]
+            if part.types != Counter(map(columns.head.types.__getitem__, numbers)):
+                raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", str(folder / INDEX))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        texts = in_asked_order(positions, self.columns.start, self._starts, self._read)
-        for position, text in zip(positions, texts, strict=True):
-            yield self._proved(position, text)
+        texts = in_asked_order(positions, self._starts, self._read)
+        return map(self._proved, positions, texts)
 
     def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
-        raw, found = self._unpacked(self.columns.head.of[number]), {}
-        for position in positions:
-            start, length, _ = self.columns.place(position)
-            at = start - self._starts[number]
-            found[position] = raw[at : at + length]
-        return found
+        raw, places = self._unpacked(self.columns.head.of[number]), map(self.columns.place, positions)
+        begin = self.columns.start[self._starts[number]]
+        return {
+            position: raw[start - begin : start - begin + length]
+            for position, (start, length, _) in zip(positions, places, strict=True)
+        }
 
     def _unpacked(self, part: Part) -> bytes:
         """The lines in a part, which is what was written. Raises LibraryError."""

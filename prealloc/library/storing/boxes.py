@@ -10,25 +10,21 @@ from itertools import groupby
 
 def in_asked_order(
     positions: Sequence[int],
-    places: Sequence[int],
     starts: Sequence[int],
     read: Callable[[int, list[int]], Mapping[int, bytes]],
 ) -> Iterator[bytes]:
     """The text at each of the positions, in this order; a position may be asked for several times.
 
-    `places` says where the text at each position lies, `starts[b]` where box b begins. `read(b, positions)` gives the
-    texts at these positions, all in box b and in the order of their places; it is called once for each box, when its
-    first text is due. Held in memory are the texts that were read and are asked for later.
+    `starts[b]` is the first position in box b. `read(b, positions)` gives the texts at these positions, sorted and
+    all in box b; it is called once for each box, when its first text is due. Held in memory are the texts that
+    were read and are asked for later.
     """
-
-    def box(position: int) -> int:
-        return bisect_right(starts, places[position]) - 1
-
     left = Counter(positions)
-    wanted = {number: list(inside) for number, inside in groupby(sorted(left, key=places.__getitem__), box)}
+    wanted = {box: list(inside) for box, inside in groupby(sorted(left), lambda at: bisect_right(starts, at) - 1)}
     held: dict[int, bytes] = {}
     for position in positions:
         if position not in held:
-            held.update(read(box(position), wanted[box(position)]))
+            box = bisect_right(starts, position) - 1
+            held.update(read(box, wanted[box]))
         left[position] -= 1
         yield held[position] if left[position] else held.pop(position)
