@@ -78,7 +78,7 @@ class DatabaseLibrary(PackedLibrary):
         with file.reading(path) as connection:
             meta = file.read_meta(connection, where)
             # Kept, not read again with the texts: whatever is at the path then must be what was opened.
-            columns = table_of_rows(_rows(connection, where), FORMAT, where, meta, meta.sha256)
+            columns = table_of_rows(_rows(connection, where), FORMAT, where, meta)
         super().__init__(columns, path, keep, size=size)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:

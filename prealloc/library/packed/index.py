@@ -45,7 +45,7 @@ class TaskIndex(HeldLibrary):
     """
 
     way = "index"
-    not_as_written = "the library was changed since it was indexed"
+    _unlike = "the library was changed since it was indexed"
 
     def __init__(
         self, library: Path, columns: Columns[Indexed], descriptor: int, *, keep: tuple[str, ...], cache_bytes: int
@@ -113,7 +113,7 @@ def _find(library: Path, descriptor: int) -> Columns[Indexed]:
             columns = Columns.read(text, FORMAT, str(place), Head[Indexed], end=len(text))
             if columns.head.of.is_of(descriptor):
                 return columns
-            refusal = FORMAT.damaged(TaskIndex.not_as_written, str(place))
+            refusal = FORMAT.damaged(TaskIndex._unlike, str(place))
         except LibraryError as error:
             refusal = error
     raise refusal

@@ -77,7 +77,8 @@ def _indexed(
         sha256=read.info.sha256,
         fields=(read.info.fields or COMMON) if named else None,
     )
-    return *read.taker.pack(FORMAT, indexed, read.counts), read.info
+    read.taker.counts = read.counts
+    return *read.taker.pack(FORMAT, indexed), read.info
 
 
 class _Columns(ColumnsBuilder):

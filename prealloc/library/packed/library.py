@@ -26,7 +26,7 @@ Text = TypeVar("Text", bytes, memoryview)
 class PackedLibrary(Library):
     """A library whose ids, types and digests are in a packed table."""
 
-    not_as_written = "the task's text is not what was written"
+    _unlike = "the task's text is not what was written"
     """What is wrong where the digest of a text is another."""
 
     def __init__(
@@ -52,7 +52,7 @@ class PackedLibrary(Library):
     def _proved(self, position: int, text: Text) -> Text:
         """The text of a task. Raises LibraryError for any but the one that was written."""
         if digest(text) != self.columns.digest(position):
-            raise self.columns.format.damaged(self.not_as_written, self._place(position))
+            raise self.columns.format.damaged(self._unlike, self._place(position))
         return text
 
 
@@ -93,7 +93,7 @@ class HeldLibrary(PackedLibrary):
 
     @cached_property
     def _of_type(self) -> dict[str, Sequence[int]]:
-        """The positions of the tasks of each type, by their hashes: the order of a library is no matter of chance."""
+        """The positions of the tasks of each type, by their hashes: they do not depend on the order of the library."""
         found = [array("I") for _ in self.columns.head.types]
         for position in self.columns.order:
             found[self.columns.type_number[position]].append(position)

@@ -110,7 +110,7 @@ class SharedTaskPool(HeldLibrary):
         start, length, workflow = place = self.columns.place(position)
         if not self._is_checked[position]:
             if workflow >= max(length, 1):
-                raise FORMAT.damaged(self.not_as_written, self._place(position))
+                raise FORMAT.damaged(self._unlike, self._place(position))
             with memoryview(self._memory) as view, view[start : min(start + length, self._end)] as text:
                 self._proved(position, text)
             self._is_checked[position] = 1

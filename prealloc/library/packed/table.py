@@ -102,7 +102,7 @@ class ColumnsBuilder:
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
         self.counts = Counts(0, 0, 0)
-        """Of those that were added one by one."""
+        """Of those that were added one by one, unless somebody else has counted."""
 
     def __len__(self) -> int:
         return len(self.hash)
@@ -163,15 +163,12 @@ class ColumnsBuilder:
         """Lets tasks be found by their ids. Raises LibraryError for an id that is there twice."""
         self.order = refuse_duplicates_among(self.hash, self.id, where)
 
-    def pack(
-        self, format: StoredFormat, of: T, counts: Counts | None = None, *, sha256: str | None = None
-    ) -> tuple[Head[T], list[memoryview]]:
-        """The head, sealed unless it is told the sha256 that must be right, and the columns."""
+    def pack(self, format: StoredFormat, of: T) -> tuple[Head[T], list[memoryview]]:
+        """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
         pieces = [_little(getattr(self, name)) for name in (*_COLUMNS, "order", "ids")]
-        told = counts or self.counts
-        numbers = (told.tasks, told.without_workflow, told.two_ids)
-        head = Head(*numbers, sha256=sha256 or "", types=list(self.types), of=of)
-        return format.sealed(head, "sha256", *pieces) if sha256 is None else head, pieces
+        told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
+        head = Head(**told, types=list(self.types), of=of)
+        return head if isinstance(self.counts, Meta) else format.sealed(head, "sha256", *pieces), pieces
 
     def meta(self, format: StoredFormat) -> Meta:
         """What a library whose tasks lie in rows says of them."""
@@ -256,10 +253,8 @@ StoredNames = tuple[Sequence[Any], Sequence[Any], Sequence[bytes]]
 """What should be the ids, the types and the digests of some tasks."""
 
 
-def table_of_rows(
-    rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts, sha256: str | None
-) -> Columns[None]:
-    """The table of tasks that lie in rows; it must have this `sha256`, if one was written. Raises LibraryError."""
+def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts) -> Columns[None]:
+    """The table of tasks that lie in rows, which must have the sha256 of the counts, if they have one."""
     builder = ColumnsBuilder()
     for ids, types, digests in rows:
         if not (are_names(ids) and are_names(types)):
@@ -268,7 +263,8 @@ def table_of_rows(
         builder.extend(ids, types, digests, zeros, zeros, zeros)
     if not len(builder):
         raise no_tasks(where)
-    head, pieces = builder.pack(format, None, counts, sha256=sha256)
+    builder.counts = counts
+    head, pieces = builder.pack(format, None)
     return Columns(head, memoryview(b"".join(pieces)), format, where)
 
 

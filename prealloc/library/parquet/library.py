@@ -111,7 +111,7 @@ class ParquetLibrary(PackedLibrary):
             file = _parquet(raw)
             self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
             names = self._rows.names(_groups(file, self._rows, self._starts), where)
-            columns = table_of_rows(names, FORMAT, where, self._rows.counts, self._rows.sha256)
+            columns = table_of_rows(names, FORMAT, where, self._rows.counts)
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
         self._naming = naming = self._rows.naming

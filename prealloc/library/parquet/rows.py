@@ -54,7 +54,7 @@ class OurRows:
     naming = None
 
     def __init__(self, meta: Meta) -> None:
-        self.counts, self.sha256 = meta, meta.sha256
+        self.counts = meta
 
     def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredNames]:
         for batch in batches:
@@ -79,7 +79,6 @@ class ForeignRows:
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:
         refuse_alike(schema.names, where)
-        self.sha256 = None
         self.naming: Naming | None = None
         """How the tasks are named: known when `names` have been read."""
         self.counts = Counts(0, 0, 0)
