@@ -14,7 +14,6 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Add, Library, Record
 from prealloc.library.disk import Notes, Progress
-from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat, format_named
 from prealloc.library.naming import Naming
 from prealloc.library.open import read_library, text_source
@@ -118,19 +117,16 @@ class _Copies(ColumnsBuilder):
                 raise batch.of_task(place, error) from None
             self._give(Record(id, type, text))
 
-    def finish(self, where: str) -> None:
-        refuse_duplicates_among(self.hash, self.id, where)
-
 
 def _copy(library: Library, add: Add, progress: Progress | None) -> int:
-    order = library.order()
-    for start in range(0, len(order), _STEP):
-        positions = order[start : start + _STEP]
-        for done, (position, text) in enumerate(zip(positions, library.objects(positions), strict=True), start + 1):
+    tasks = len(library)
+    for start in range(0, tasks, _STEP):
+        positions = range(start, min(start + _STEP, tasks))
+        for position, text in zip(positions, library.objects(positions), strict=True):
             add(Record(library.ids[position], library.types[position], text))
-            if progress and (done % _TOLD == 0 or done == len(order)):
-                progress(done, len(order))
-    return len(order)
+            if progress and (position % _TOLD == _TOLD - 1 or position == tasks - 1):
+                progress(position + 1, tasks)
+    return tasks
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, Head
-from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.library.parquet.rows import META_KEY
 
 OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
 PLACES = 250
@@ -209,7 +209,8 @@ def test_what_was_stored_once_is_read_for_ever(tmp_path: Path, name: str) -> Non
     texts = (GOLDEN / "library.jsonl").read_bytes().splitlines()
     if name == "index":  # the file that it is of has another inode in every checkout
         path = GOLDEN / "library.jsonl"
-        columns = Columns(path.with_name("library.jsonl.index").read_bytes(), FORMAT, "index", Head[Indexed])
+        raw = path.with_name("library.jsonl.index").read_bytes()
+        columns = Columns.read(raw, FORMAT, "index", Head[Indexed], end=len(raw))
         library: Any = TaskIndex(path, columns, os.open(path, os.O_RDONLY), keep=(), cache_bytes=0)
     else:
         library = PROVED[name].open(path)
@@ -282,10 +283,10 @@ def newer(name: str, path: Path) -> None:
             connection.execute("UPDATE meta SET value = 2 WHERE key = 'version'")
             connection.execute("INSERT INTO meta VALUES ('more', 1)")
     elif name == "parquet":
-        table, metadata = pq.read_table(path), pq.ParquetFile(path).metadata.metadata
+        table, meta = pq.read_table(path), pq.ParquetFile(path).metadata.metadata[META_KEY]
         with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
             writer.write_table(table)
-            writer.add_key_value_metadata({VERSION_KEY: b"2", META_KEY: metadata[META_KEY][:-1] + b',"more":1}'})
+            writer.add_key_value_metadata({META_KEY: meta.replace(b'"version":1', b'"version":2,"more":1')})
     else:
         (file,) = [file for file in PROVED[name].proof(path) if b'"version":' in file.read_bytes()]
         old = b'"version": 1' if name == "parts" else b'"version":1'

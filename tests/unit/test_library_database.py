@@ -98,6 +98,8 @@ SPOIL = {
     "a count missing": "DELETE FROM meta WHERE key = 'tasks'",
     "a key more": "INSERT INTO meta VALUES ('more', 1)",
     "another fingerprint": "UPDATE meta SET value = '00' WHERE key = 'sha256'",
+    "an empty fingerprint": "UPDATE meta SET value = '' WHERE key = 'sha256'",
+    "no fingerprint": "DELETE FROM meta WHERE key = 'sha256'",
     "another format": "UPDATE meta SET value = 'other' WHERE key = 'format'",
     "a column more": "ALTER TABLE tasks ADD COLUMN more",
     "a table less": "DROP TABLE bodies",
@@ -171,7 +173,7 @@ def test_what_is_not_ours_is_told(tmp_path: Path) -> None:
 def test_the_same_id_twice_is_refused_and_nothing_stays(tmp_path: Path) -> None:
     """Law: two tasks of one id are a LibraryError, and no file is left."""
     twice = [record("a", "t", "1"), record("a", "t", "2")]
-    with pytest.raises(LibraryError, match="several tasks have the id 'a'"):
+    with pytest.raises(LibraryError, match="1 id is there more than once: 'a' in tasks 0, 1"):
         write_all(new_database(tmp_path / "x.db", force=False), twice)
     assert os.listdir(tmp_path) == []
 

@@ -26,7 +26,7 @@ from prealloc.library import read_library
 from prealloc.library.convert import convert
 from prealloc.library.parquet import rows
 from prealloc.library.parquet.library import new_parquet
-from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
+from prealloc.library.parquet.rows import META_KEY
 from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
@@ -39,12 +39,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The columns that are read, as they are, or row groups of all columns."""
+    """The columns that are read, as they are, or row groups of texts."""
     seen: list[Any] = []
     real = pq.ParquetFile.iter_batches
 
     def counted(self: Any, *words: Any, row_groups: Any = None, columns: Any = None, **more: Any) -> Any:
-        seen.append(columns or row_groups)
+        seen.append(row_groups if columns == ["workflow", "fields"] else columns)
         return real(self, *words, row_groups=row_groups, columns=columns, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
@@ -86,7 +86,7 @@ def test_other_programs_see_the_texts(path: Path) -> None:
     flows = [one.split()[0] for one in RECORDS]
     assert table["workflow"].to_pylist() == [flow and flow.decode() for flow in flows]
     metadata = pq.ParquetFile(path).metadata
-    assert metadata.metadata[VERSION_KEY] == b"1"
+    assert json.loads(metadata.metadata[META_KEY])["version"] == 1
     assert metadata.row_group(0).column(3).compression == "ZSTD"
 
 
@@ -102,7 +102,7 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
     library = opened(path)
     with pytest.raises(LibraryError, match="not what was written") as caught:
         library.task(4)
-    assert caught.value.where == f"{path}, row 4 (counted from 0)"
+    assert caught.value.where == f"{path}, task 4 (id {RECORDS[4].id!a})"
     rewrite(path, table.drop_columns(["digest"]))
     with pytest.raises(LibraryError, match="its columns are not as prealloc writes them"):
         opened(path)
@@ -111,14 +111,10 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "problem"),
     [
-        ({"prealloc_version": None}, "half of what prealloc writes"),
-        ({"prealloc_library": None}, "half of what prealloc writes"),
-        ({"prealloc_library": b"{}"}, "what prealloc writes about its tasks is damaged"),
-        ({"prealloc_library": b"["}, "what prealloc writes about its tasks is damaged"),
-        (
-            {"prealloc_version": None, "prealloc_library": None},
-            "all of what prealloc writes about its tasks is missing",
-        ),
+        ({"prealloc_library": b"{}"}, "it is not a prealloc-library-parquet document"),
+        ({"prealloc_library": b'{"format":"prealloc-library-parquet","version":1}'}, "a field is wrong"),
+        ({"prealloc_library": b"["}, "it is not a JSON document"),
+        ({"prealloc_library": None}, "what prealloc writes about its tasks is missing"),
     ],
 )
 def test_other_metadata_is_refused(path: Path, metadata: dict[str, Any], problem: str) -> None:
@@ -332,7 +328,7 @@ def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column:
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:
     """Law: a number as id is its digits; a library without types has one."""
     library = opened(foreign(tmp_path / "x.parquet", {"id": [7, 2**63 - 1], "task_type": None}))
-    assert (library.ids, library.types) == (["7", str(2**63 - 1)], ["task", "task"])
+    assert ([*library.ids], [*library.types]) == (["7", str(2**63 - 1)], ["task", "task"])
     assert [task.id for task in library.tasks([1, 0])] == [str(2**63 - 1), "7"]
 
 
@@ -432,7 +428,7 @@ def test_a_row_that_is_not_ours_by_digest_alone(path: Path) -> None:
     for name, column in texts.items():
         table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
     rewrite(path, table)
-    with pytest.raises(LibraryError, match="the task is not what was written"):
+    with pytest.raises(LibraryError, match="the task's text is not what was written"):
         opened(path).task(3)
 
 

@@ -14,8 +14,9 @@ import zstandard
 from stored import BOX_BYTES, PROVED, RECORDS, all_of, record, write_all
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.parts import library as parts
-from prealloc.library.parts.index import FORMAT, INDEX, NAMES, Index
+from prealloc.library.packed.table import ColumnsBuilder, Head
+from prealloc.library.parts import index as parts
+from prealloc.library.parts.index import FORMAT, INDEX, NAMES, Part
 from prealloc.library.parts.library import new_parts
 
 PARTS = ("part-00000.jsonl.zst", "part-00001.jsonl.zst", "part-00002.jsonl.zst")
@@ -43,39 +44,42 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Changes the index and makes its check right again, as nobody would by accident."""
-    path = folder / INDEX
-    value = json.loads(path.read_bytes())
+def change(
+    folder: Path, edit: Callable[[dict[str, Any]], object] = lambda index: None, names: bytes | None = None
+) -> None:
+    """Changes the index, or the names, and makes the check right again, as nobody would by accident."""
+    value = json.loads((folder / INDEX).read_bytes())
     edit(value)
-    path.write_bytes(FORMAT.fields(value, Index, "").to_json())
+    (folder / NAMES).write_bytes((folder / NAMES).read_bytes() if names is None else names)
+    head = FORMAT.sealed(FORMAT.fields(value, Head[list[Part]], ""), "sha256", (folder / NAMES).read_bytes())
+    (folder / INDEX).write_bytes(FORMAT.encode(head))
 
 
 def repack(folder: Path, file: str, raw: bytes, raw_bytes: int | None = None) -> None:
-    """Puts other lines into a file, and into the index what makes them look right."""
+    """Puts other lines into a part, and into the index what makes them look right."""
     packed = zstandard.ZstdCompressor().compress(raw)
     (folder / file).write_bytes(packed)
     said = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
     said |= {"raw_bytes": len(raw) if raw_bytes is None else raw_bytes}
-    change(folder, lambda index: next(f for f in (index["names"], *index["parts"]) if f["file"] == file).update(said))
+    change(folder, lambda index: next(part for part in index["of"] if part["file"] == file).update(said))
 
 
 def test_only_the_parts_asked_for_are_read(folder: Path, reads: list[str]) -> None:
     """Law: opening reads no part; tasks read the parts they are in, each once, even if the order jumps."""
     library = opened(folder)
-    assert reads == [NAMES]
+    assert reads == [INDEX, NAMES]
     last = len(RECORDS) - 1
     library.tasks([last, 0, last, 1, 0])
-    assert reads == [NAMES, PARTS[-1], PARTS[0]]
+    assert reads == [INDEX, NAMES, PARTS[-1], PARTS[0]]
 
 
 def test_a_part_is_about_as_large_as_asked(folder: Path) -> None:
     """Law: a part ends with the task that fills it; its index says what is in it."""
     index = json.loads((folder / INDEX).read_bytes())
-    assert [part["file"] for part in index["parts"]] == list(PARTS)
-    assert sum(part["tasks"] for part in index["parts"]) == len(RECORDS)
-    assert all(part["raw_bytes"] >= BOX_BYTES for part in index["parts"][:-1])
-    assert all(sum(part["types"].values()) == part["tasks"] for part in index["parts"])
+    assert [part["file"] for part in index["of"]] == list(PARTS)
+    assert sum(part["tasks"] for part in index["of"]) == len(RECORDS)
+    assert all(part["raw_bytes"] >= BOX_BYTES for part in index["of"][:-1])
+    assert all(sum(part["types"].values()) == part["tasks"] for part in index["of"])
 
 
 @pytest.mark.parametrize("name", [INDEX, NAMES, PARTS[0]])
@@ -102,22 +106,36 @@ def test_a_file_that_is_not_there_as_written_is_refused(tmp_path: Path, folder: 
     assert caught.value.hint
 
 
+NO_FILE = "part [01] cannot be a file of this name and size"
+OTHER_TYPES = r"the types of part-0000.\.jsonl\.zst are not those in names.table"
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "a path": (lambda index: index["parts"][0].update(file="../part-00000.jsonl.zst"), "cannot lie in"),
-    "an absolute path": (lambda index: index["parts"][0].update(file="/etc/passwd"), "cannot lie in"),
-    "the same part twice": (lambda index: index["parts"][1].update(file=PARTS[0]), "cannot lie in"),
-    "other names": (lambda index: index["names"].update(file="../names.jsonl.zst"), "file of names cannot be"),
-    "a part of none": (lambda index: index["parts"][0].update(tasks=0), "has 0 tasks"),
-    "a part below none": (lambda index: index["parts"][0].update(tasks=-1), "has -1 tasks"),
-    "a task more": (lambda index: index["parts"][0].update(tasks=99), "do not add up to 9 tasks"),
-    "no parts": (lambda index: index.update(parts=[]), "do not add up"),
-    "a bomb": (lambda index: index["parts"][0].update(raw_bytes=2**40), "cannot hold"),
-    "no bytes": (lambda index: index["parts"][0].update(raw_bytes=0), "cannot hold"),
-    "no sha256": (lambda index: index["parts"][0].update(sha256="x"), "is not a sha256"),
+    "a path": (lambda index: index["of"][0].update(file="../part-00000.jsonl.zst"), NO_FILE),
+    "an absolute path": (lambda index: index["of"][0].update(file="/etc/passwd"), NO_FILE),
+    "the same part twice": (lambda index: index["of"][1].update(file=PARTS[0]), NO_FILE),
+    "a part of none": (lambda index: index["of"][0].update(tasks=0), NO_FILE),
+    "a part below none": (lambda index: index["of"][0].update(tasks=-1), NO_FILE),
+    "a task more": (lambda index: index["of"][0].update(tasks=99), "do not add up to 9 tasks"),
+    "no parts": (lambda index: index.update(of=[]), "do not add up"),
+    "a part less": (lambda index: index["of"].pop(), "do not add up"),
+    "another end": (lambda index: [index["of"][n].update(tasks=4) for n in (0, 1)], OTHER_TYPES),
+    "a bomb": (lambda index: index["of"][0].update(raw_bytes=2**40), NO_FILE),
+    "no bytes": (lambda index: index["of"][0].update(raw_bytes=0), NO_FILE),
     "a count": (lambda index: index.update(without_workflow=10), "its counts are impossible"),
-    "types of a part": (lambda index: index["parts"][0]["types"].update({"type 0": 7}), "the types of part-00000"),
-    "types": (lambda index: index["types"].update({"type 0": 7}), "its types are not those"),
-    "no tasks": (lambda index: index.update(tasks=0), "has no tasks"),
+    "a count below none": (lambda index: index.update(two_ids=-1), "its counts are impossible"),
+    "types of a part": (lambda index: index["of"][0]["types"].update({"type 0": 7}), OTHER_TYPES),
+    "types": (lambda index: index["types"].reverse(), OTHER_TYPES),
+    "a type less": (lambda index: index["types"].pop(), "its columns do not fit"),
+    "no types": (lambda index: index.update(types=[]), "its columns do not fit"),
+    "an empty type": (lambda index: index["types"].append(""), "its columns do not fit"),
+    "no tasks": (lambda index: index.update(tasks=0, of=[]), "has no tasks"),
+    "a task less": (
+        lambda index: (index.update(tasks=8, two_ids=8), index["of"][0].update(tasks=4)),
+        "its columns are not as long",
+    ),
+    "more tasks": (
+        lambda index: (index.update(tasks=2**60), index["of"][0].update(tasks=2**60 - 4)),
+        "it is truncated",
+    ),
 }
 
 
@@ -134,7 +152,7 @@ def test_a_value_changed_by_hand_is_refused(folder: Path) -> None:
     """Law: counts that nothing else proves are proved by the check."""
     path = folder / INDEX
     path.write_bytes(path.read_bytes().replace(b'"without_workflow": 2', b'"without_workflow": 1'))
-    with pytest.raises(LibraryError, match="its checksum is wrong"):
+    with pytest.raises(LibraryError, match="its content is not what was written"):
         opened(folder)
 
 
@@ -159,52 +177,53 @@ def test_an_index_that_is_none_is_refused(folder: Path, text: str, problem: str)
     assert caught.value.hint
 
 
-NAMES_LINES = [json.dumps([one.id, one.type]) for one in RECORDS]
+def names_of(ids: list[str], types: list[str]) -> bytes:
+    """The columns of tasks of these names that are as long as those of a library could be."""
+    columns, zeros = ColumnsBuilder(), [0] * len(ids)
+    columns.extend(ids, types, [bytes(16)] * len(ids), zeros, zeros, zeros)
+    return b"".join(columns.pack(FORMAT, [])[1])
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("[1,2]", "1 cannot be the id of a task"),
-        ('["","t"]', "'' cannot be the id of a task"),
-        ('["a\\u0000","t"]', "cannot be the id of a task"),
-        ('["a",null]', "the task has no type"),
-        ('["a"]', "it is no"),
-        ('{"a":"t"}', "it is no"),
-        ("[" * 2_000, "it is no"),
-        ('["a","t"', "it is no"),
-    ],
-)
-def test_names_that_are_none_are_refused(folder: Path, line: str, problem: str) -> None:
-    """Law: ids and types are checked like those of a JSON library, and the line is named."""
-    repack(folder, NAMES, ("\n".join([*NAMES_LINES[:4], line, *NAMES_LINES[5:]]) + "\n").encode())
-    with pytest.raises(LibraryError, match=problem) as caught:
+@pytest.mark.parametrize("id", ["", "a\0", "\0"])
+def test_names_that_are_none_are_refused(folder: Path, id: str) -> None:
+    """Law: ids are checked like those of a JSON library, even where the check is right."""
+    ids = [one.id for one in RECORDS]
+    change(folder, names=names_of([*ids[:4], id, *ids[5:]], ["type 0"] * len(ids)))
+    with pytest.raises(LibraryError, match="its columns do not fit each other") as caught:
         opened(folder)
-    assert caught.value.where == f"{folder / NAMES}, line 4 (counted from 0)"
+    assert caught.value.where == str(folder / NAMES)
 
 
 def test_names_that_are_there_twice_are_refused(folder: Path) -> None:
-    """Law: ids that several lines have are told as those of a JSON library are."""
-    lines = [*NAMES_LINES[:4], NAMES_LINES[0], *NAMES_LINES[5:]]
-    repack(folder, NAMES, "".join(f"{line}\n" for line in lines).encode())
-    with pytest.raises(LibraryError, match=r"1 id is there more than once: .* in tasks 0, 4"):
+    """Law: ids that several tasks have are told as those of a JSON library are."""
+    ids = [one.id for one in RECORDS]
+    change(folder, names=names_of([*ids[:4], ids[0], *ids[5:]], ["type 0"] * len(ids)))
+    with pytest.raises(LibraryError, match=r"1 id is there more than once: 't-0.*' in tasks 0, 4"):
         opened(folder)
 
 
-@pytest.mark.parametrize("what", ["a line more", "a line less", "no end", "larger", "smaller", "no zstd"])
+def test_names_cut_or_with_more_behind_are_refused(folder: Path) -> None:
+    """Law: the columns are as long as the tasks' number says, even where the check is right."""
+    names = (folder / NAMES).read_bytes()
+    for other in (names[:-1], names + b"x", names[: 52 * len(RECORDS) - 1], b""):
+        change(folder, names=other)
+        with pytest.raises(LibraryError, match=r"as long as they should be|truncated"):
+            opened(folder)
+
+
+@pytest.mark.parametrize("what", ["larger", "smaller", "no zstd", "no sha256"])
 def test_a_part_that_is_not_as_stated_is_refused(folder: Path, what: str) -> None:
-    """Law: a part whose sha256 is right must still hold the bytes and lines that were stated."""
+    """Law: a part whose sha256 is right must still hold the bytes that were stated."""
     path = folder / PARTS[0]
     raw = zstandard.ZstdDecompressor().decompress(path.read_bytes())
-    if what in ("a line more", "a line less", "no end"):
-        other = {"a line more": raw + b"{}\n", "a line less": raw[raw.index(b"\n") + 1 :], "no end": raw[:-1]}[what]
-        repack(folder, PARTS[0], other)
-    elif what in ("larger", "smaller"):
-        repack(folder, PARTS[0], raw, len(raw) + (1 if what == "larger" else -1))
-    else:
+    if what in ("larger", "smaller"):
+        repack(folder, PARTS[0], raw + b"{}\n" if what == "larger" else raw[:-1], len(raw))
+    elif what == "no zstd":
         path.write_bytes(raw)
         said = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-        change(folder, lambda index: index["parts"][0].update(said))
+        change(folder, lambda index: index["of"][0].update(said))
+    else:
+        change(folder, lambda index: index["of"][0].update(sha256="x"))
     library = opened(folder)
     with pytest.raises(LibraryError) as caught:
         library.task(0)
@@ -212,11 +231,12 @@ def test_a_part_that_is_not_as_stated_is_refused(folder: Path, what: str) -> Non
 
 
 def test_another_task_in_a_place_is_refused(folder: Path) -> None:
-    """Law: a line must be of the task that the names put there."""
-    lines = zstandard.ZstdDecompressor().decompress((folder / PARTS[0]).read_bytes()).splitlines(keepends=True)
-    repack(folder, PARTS[0], b"".join(lines[::-1]))
-    with pytest.raises(LibraryError, match="another task is where this one should be"):
-        opened(folder).task(0)
+    """Law: what lies where a task should be is that very task."""
+    raw = zstandard.ZstdDecompressor().decompress((folder / PARTS[0]).read_bytes())
+    for other in (raw[::-1], b"".join(raw.splitlines(keepends=True)[::-1])):
+        repack(folder, PARTS[0], other)
+        with pytest.raises(LibraryError, match="the task's text is not what was written"):
+            opened(folder).task(0)
 
 
 def test_what_packs_too_well_is_refused_when_it_is_written(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The SQLite file of a task library: its tables, how it is opened, and what SQLite's errors mean.
 
-    meta    key, value            format, version, tasks, without_workflow, two_ids, sha256 (see `storing.stored`)
+    meta    key, value            format, version, tasks, without_workflow, two_ids, sha256 (see packed/table.py)
     tasks   position, id, type, digest
     bodies  position, workflow_bytes, workflow, fields_bytes, fields
     texts   a view of both, for people: `sqlite3 library.db "SELECT workflow FROM texts WHERE id = 'a'"`
@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.storing.stored import Meta, StoredFormat
+from prealloc.library.packed.table import Meta
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1)

@@ -18,8 +18,8 @@ from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
-from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, Head, digest
+from prealloc.library.packed.library import HeldLibrary
+from prealloc.library.packed.table import Columns, Head
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import quoted
@@ -38,20 +38,21 @@ class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How its tasks are named; None, and not written, where they are spelled as ours are."""
 
 
-class TaskIndex(PackedLibrary):
+class TaskIndex(HeldLibrary):
     """A library file with its index. `index[id]` and `index.random_task(type, seed)` read one task each.
 
     What was read is kept, up to `cache_bytes`, least lately used first out. Close it, or use `with`.
     """
 
     way = "index"
+    _unlike = "the library was changed since it was indexed"
 
     def __init__(
         self, library: Path, columns: Columns[Indexed], descriptor: int, *, keep: tuple[str, ...], cache_bytes: int
     ) -> None:
         self._hold(descriptor)
-        said = columns.head.said
-        super().__init__(columns, library, keep, size=said.bytes, sha256=said.sha256, fields=said.fields or COMMON)
+        file = columns.head.of
+        super().__init__(columns, library, keep, size=file.bytes, sha256=file.sha256, fields=file.fields or COMMON)
         self._cache = TaskCache(cache_bytes)
 
     @classmethod
@@ -67,7 +68,7 @@ class TaskIndex(PackedLibrary):
         path = Path(library)
         with open(open_library_file(path), "rb") as file:
             columns = _find(path, file.fileno())
-            if fields not in (COMMON, columns.head.said.fields):
+            if fields not in (COMMON, columns.head.of.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
             return cls(path, columns, os.dup(file.fileno()), keep=keep, cache_bytes=cache_bytes)
@@ -88,23 +89,17 @@ class TaskIndex(PackedLibrary):
         return self._cache.info
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        fields = self.columns.head.said.fields
+        fields = self.columns.head.of.fields
         for position in positions:
             self.refuse_unusable()
             start, length, _ = self.columns.place(position)
-            text = os.pread(self._descriptor, length, start)
-            if len(text) != length or digest(text) != self.columns.digest(position):
-                raise _changed(self._place(position))
+            text = self._proved(position, os.pread(self._descriptor, length, start))
             if fields is not None:
                 text = own_text(text, self.ids[position], self.types[position], fields.workflow_field)
             yield text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(TaskIndex.open, keep=self._keep, cache_bytes=self.cache.most_bytes), (self.path,)
-
-
-def _changed(where: str) -> LibraryError:
-    return FORMAT.damaged("the library was changed since it was indexed", where)
 
 
 def _find(library: Path, descriptor: int) -> Columns[Indexed]:
@@ -114,10 +109,11 @@ def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns = Columns(read_file(place), FORMAT, str(place), Head[Indexed])
-            if columns.head.said.is_of(descriptor):
+            text = read_file(place)
+            columns = Columns.read(text, FORMAT, str(place), Head[Indexed], end=len(text))
+            if columns.head.of.is_of(descriptor):
                 return columns
-            refusal = _changed(str(place))
+            refusal = FORMAT.damaged(TaskIndex._unlike, str(place))
         except LibraryError as error:
             refusal = error
     raise refusal

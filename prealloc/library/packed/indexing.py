@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from prealloc.files.paths import index_places, readable_name
 from prealloc.library.cache import DEFAULT_BYTES
 from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Proof, file_source
@@ -42,8 +42,8 @@ def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | N
     Raises LibraryError for what is not a library, or is packed: then single tasks cannot be read.
     """
     with open(open_library_file(library), "rb") as file:
-        packed, info = _indexed(library, file.fileno(), fields, progress)
-    place = _put(index_places(library), packed)
+        head, pieces, info = _indexed(library, file.fileno(), fields, progress)
+    place = _put(index_places(library), [head.line(FORMAT), *pieces])
     return IndexMade(path=readable_name(str(place.absolute())), bytes=place.stat().st_size, info=info)
 
 
@@ -52,15 +52,15 @@ def index_in_memory(
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
     with open(open_library_file(library), "rb") as file:
-        packed, _ = _indexed(library, file.fileno(), fields, progress)
-        columns = Columns(b"".join(packed), FORMAT, str(library), Head[Indexed])
+        head, pieces, _ = _indexed(library, file.fileno(), fields, progress)
+        columns = Columns(head, memoryview(b"".join(pieces)), FORMAT, str(library))
         return TaskIndex(library, columns, os.dup(file.fileno()), keep=keep, cache_bytes=DEFAULT_BYTES)
 
 
 def _indexed(
     library: Path, descriptor: int, fields: Fields, progress: Progress | None
-) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
-    """The index of a library that is open as the pieces of its file, and the library's fingerprint."""
+) -> tuple[Head[Indexed], list[memoryview], LibraryInfo]:
+    """The head and the columns of the index of a library that is open, and the library's fingerprint."""
     before = FileIdentity.of(descriptor)
     if packing(os.pread(descriptor, 4, 0)) is not None:
         raise LibraryError(
@@ -72,12 +72,13 @@ def _indexed(
     source = file_source(library, descriptor)._replace(tasks_field=fields.tasks_field)
     read = read_tasks(source, lambda _: _Columns(), fields=fields, progress=progress)
     named = read.naming is not None or read.info.fields
-    said = Indexed(
+    indexed = Indexed(
         **msgspec.structs.asdict(before),
         sha256=read.info.sha256,
         fields=(read.info.fields or COMMON) if named else None,
     )
-    return read.taker.pack(FORMAT, said, read.counts), read.info
+    read.taker.counts = read.counts
+    return *read.taker.pack(FORMAT, indexed), read.info
 
 
 class _Columns(ColumnsBuilder):
@@ -89,7 +90,7 @@ class _Columns(ColumnsBuilder):
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
         starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
         texts = [memoryview(text) for text in batch.layout.texts]
-        self.extend(ids, types, starts, texts, repeat(0, len(ids)))
+        self.extend(ids, types, map(digest, texts), starts, [*map(len, texts)], repeat(0, len(ids)))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> str:
@@ -103,7 +104,7 @@ def check_index(library: Path, *, progress: Progress | None = None) -> str:
     return index.info.sha256
 
 
-def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:
+def _put(places: tuple[Path, Path], pieces: Iterable[bytes | memoryview]) -> Path:
     """Writes the index beside the library, or into the cache folder where that cannot be. Raises LibraryError."""
     beside, cached = places
     can_be_beside = os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME

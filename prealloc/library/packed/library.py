@@ -1,4 +1,4 @@
-"""What an index and a pool have in common: tasks that are found in a packed table, by id, by type, by chance."""
+"""What all stored libraries have in common: tasks that are found in a packed table, and proved by it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,60 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Library, info_of
-from prealloc.library.packed.table import Columns, Lazy
+from prealloc.library.packed.table import Columns, Lazy, digest
 from prealloc.library.rows import checked_keep
-from prealloc.model.fields import Fields
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hash
+
+Text = TypeVar("Text", bytes, memoryview)
 
 
 class PackedLibrary(Library):
-    """A library whose ids, types and spans are in a packed table. Close it, or use `with`; iterates over the ids."""
+    """A library whose ids, types and digests are in a packed table."""
+
+    _unlike = "the task's text is not what was written"
+    """What is wrong where the digest of a text is another."""
 
     def __init__(
-        self, columns: Columns[Any], path: Path, keep: tuple[str, ...], *, size: int, sha256: str, fields: Fields
+        self,
+        columns: Columns[Any],
+        path: Path,
+        keep: tuple[str, ...],
+        *,
+        size: int,
+        sha256: str | None = None,
+        fields: Fields = COMMON,
     ) -> None:
-        import prealloc.model.task  # noqa: F401  # now: whoever reads may be a thread beside a fork
-
+        """`sha256`: None where that of the table tells one library from another."""
         self.columns, self.path = columns, path
         types = Counter(map(columns.head.types.__getitem__, columns.type_number))
-        info = info_of(path, size=size, sha256=sha256, types=types, fields=fields)
+        info = info_of(path, size=size, sha256=sha256 or columns.head.sha256, types=types, fields=fields)
         ids, names = (Lazy(columns.head.tasks, get) for get in (columns.id, columns.type))
-        super().__init__(info, ids, names, columns.counts, checked_keep(keep))
+        super().__init__(info, ids, names, columns.head, checked_keep(keep))
+
+    def hashes(self) -> Sequence[int]:
+        return self.columns.hash
+
+    def _proved(self, position: int, text: Text) -> Text:
+        """The text of a task. Raises LibraryError for any but the one that was written."""
+        if digest(text) != self.columns.digest(position):
+            raise self.columns.format.damaged(self._unlike, self._place(position))
+        return text
+
+
+class HeldLibrary(PackedLibrary):
+    """One whose tasks are found by id, and whose file is held open. Close it, or use `with`; iterates over the ids."""
 
     def _hold(self, descriptor: int) -> None:
         """Takes the file with the tasks' texts: it is closed with this. At once, whatever is wrong with the rest."""
+        import prealloc.model.task  # noqa: F401  # now: whoever reads may be a thread beside a fork
+
         self._descriptor = descriptor
         self._let_go = weakref.finalize(self, os.close, descriptor)
         self._let_go.atexit = False  # threads may still read: the system closes it
@@ -47,12 +73,6 @@ class PackedLibrary(Library):
     def __contains__(self, id: object) -> bool:
         self.refuse_unusable()
         return isinstance(id, str) and self.columns.position(id) is not None
-
-    def hashes(self) -> Sequence[int]:
-        return self.columns.hash
-
-    def order(self) -> Sequence[int]:
-        return sorted(range(len(self)), key=self.columns.start.__getitem__)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
         return {id: place for id in ids if (place := self.columns.position(id)) is not None}
@@ -68,15 +88,15 @@ class PackedLibrary(Library):
     def random_position(self, type: str | None, seed: int) -> int:
         """Where such a task is, see `TaskIndex.random_task`."""
         self.refuse_unusable()
-        among = range(len(self)) if type is None else self._of_type[type]
+        among = self.columns.order if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
 
     @cached_property
     def _of_type(self) -> dict[str, Sequence[int]]:
-        """The positions of the tasks of each type."""
+        """The positions of the tasks of each type, by their hashes: they do not depend on the order of the library."""
         found = [array("I") for _ in self.columns.head.types]
-        for position, number in enumerate(self.columns.type_number):
-            found[number].append(position)
+        for position in self.columns.order:
+            found[self.columns.type_number[position]].append(position)
         return dict(zip(self.columns.head.types, found, strict=True))
 
     def refuse_unusable(self) -> None:

@@ -27,12 +27,10 @@ from typing import Any
 
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
-from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest, padding
-from prealloc.library.rows import Counts
+from prealloc.library.packed.library import HeldLibrary
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, Place
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
-from prealloc.model.fields import COMMON
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
@@ -41,7 +39,7 @@ _END = b"poolend\n"
 _TAIL = struct.Struct("<Q8s")
 
 
-class SharedTaskPool(PackedLibrary):
+class SharedTaskPool(HeldLibrary):
     """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
 
     Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is not a pool,
@@ -64,13 +62,10 @@ class SharedTaskPool(PackedLibrary):
         at, end = _TAIL.unpack_from(self._memory, tail)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
             raise FORMAT.damaged("it is not a task pool, or only a part of one", where)
-        columns = Columns(self._memory, FORMAT, where, Head[dict[str, Any]], at=at)
-        if columns.end != tail:
-            raise FORMAT.damaged("its table does not end where it should", where)
-        # The sha256 is of all digests, and so of all tasks.
-        super().__init__(columns, file, keep, size=size, sha256=columns.head.sha256, fields=COMMON)
+        columns = Columns.read(self._memory, FORMAT, where, Head[None], at=at, end=tail)
+        super().__init__(columns, file, keep, size=size)
         self._end = at
-        self._checked = bytearray(len(self))
+        self._is_checked = bytearray(len(self))
 
     def __getitem__(self, id: str) -> LightweightTask:
         return self._read(self.position(id))
@@ -83,7 +78,7 @@ class SharedTaskPool(PackedLibrary):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
             self.refuse_unusable()
-            start, length, _ = self._proved(position)
+            start, length, _ = self._checked(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
@@ -105,27 +100,27 @@ class SharedTaskPool(PackedLibrary):
         """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
         if self._keep:
             return self.task(position)
-        start, length, workflow = self._proved(position)
+        start, length, workflow = self._checked(position)
         end = start + length - 1
         text = self._memory[end - workflow : end] if workflow else b"null"
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
-    def _proved(self, position: int) -> tuple[int, int, int]:
+    def _checked(self, position: int) -> Place:
         """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
         start, length, workflow = place = self.columns.place(position)
-        if not self._checked[position]:
-            with memoryview(self._memory) as view, view[start : start + length] as text:
-                fits = start + length <= self._end and workflow < max(length, 1)
-                if not fits or digest(text) != self.columns.digest(position):
-                    raise FORMAT.damaged("its content is not what was written", self._place(position))
-            self._checked[position] = 1
+        if not self._is_checked[position]:
+            if workflow >= max(length, 1):
+                raise FORMAT.damaged(self._unlike, self._place(position))
+            with memoryview(self._memory) as view, view[start : min(start + length, self._end)] as text:
+                self._proved(position, text)
+            self._is_checked[position] = 1
         return place
 
 
 @contextlib.contextmanager
 def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
     """A new pool, see `LibraryFormat.new`."""
-    columns, counts = ColumnsBuilder(), Counts(0, 0, 0)
+    columns = ColumnsBuilder()
     with new_file(out, force=force) as write:
         at = write(MAGIC)
 
@@ -133,14 +128,12 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             nonlocal at
             workflow, fields = record.split()
             text = joined(workflow, fields)
+            columns.add_text(record, text, at, len(text), len(workflow or b""))
             write(text)
-            columns.extend([record.id], [record.type], [at], [text], [len(workflow or b"")])
-            counts.add([record.row])
             at += len(text)
 
         yield add
-        at += write(padding(at))
         columns.finish(str(out))
-        for piece in columns.pack(FORMAT, {}, counts):
+        head, pieces = columns.pack(FORMAT, None)
+        for piece in (head.line(FORMAT), *pieces, _TAIL.pack(at, _END)):
             write(bytes(piece))
-        write(_TAIL.pack(at, _END))

@@ -1,17 +1,21 @@
-"""A packed table of tasks: 52 bytes a task beside its id, read without making an object for any of them.
+"""A packed table of tasks: 56 bytes a task beside its id, read without making an object for any of them.
 
-    a line of JSON: what the file is, the types, where each column lies, the digest of all that follows
-    zeros up to a multiple of 8
-    hash      u64 a task    stable_hash of its id; the rows are sorted by it, so it finds an id
+Its head is a JSON document: how many tasks there are, their types, what it is a table of, and the sha256 of all that
+and of the columns. These lie one behind the other, the tasks in their order:
+
+    hash      u64 a task    stable_hash of its id
     start     u64           where its text begins
     name      u64           where its id ends in `ids`; it begins where the one before ends
     digest    16 bytes      BLAKE2b of its text
     length    u32           bytes of its text
     workflow  u32           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
     type      u32           its place in the types
+    order     u32           the tasks by their hashes, which finds an id; only in an index and a pool
     ids       UTF-8         one behind the other
 
-Little-endian. The digest covers the head and every column, so whatever is read here is what was written.
+Little-endian. An index and a pool have a whole table, the head in a line of its own; a folder of parts has the head and
+the columns in two files. A database and a Parquet file have their ids, types and digests in rows, for others to see:
+their table, without places, is made again when they are opened, and its sha256 must be the one that was written.
 """
 
 from __future__ import annotations
@@ -22,17 +26,19 @@ import mmap
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, islice, pairwise
+from operator import lt
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.base import Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts
+from prealloc.library.rows import Counts, are_names
 from prealloc.library.storing.stored import StoredFormat
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 from prealloc.model.words import shown
 
@@ -40,81 +46,113 @@ MOST_TEXT = 2**32 - 1
 """Bytes of the longest task."""
 
 MOST_HEAD = 16 << 20
-_DIGEST = 16
+DIGEST_BYTES = 16
 _COLUMNS = {
     "hash": ("Q", 8),
     "start": ("Q", 8),
     "name": ("Q", 8),
-    "digest": ("B", _DIGEST),
+    "digest": ("B", DIGEST_BYTES),
     "length": ("I", 4),
     "workflow": ("I", 4),
     "type": ("I", 4),
-    "ids": ("B", 0),
 }
-"""The type of each column's numbers, and the bytes that a task takes there; 0: it depends."""
-
-_CHUNK = 1 << 16
+"""The type of each column's numbers, and the bytes that a task takes there. Behind them are the order and the ids."""
+_ENDS = (*accumulate((size for _, size in _COLUMNS.values()), initial=0),)
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
+Place = tuple[int, int, int]
+"""Where a task's text begins, its bytes, and how many of them are the workflow that it ends with."""
 
 
-class Head(msgspec.Struct, Generic[T], frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first line of a packed table, behind its format."""
+class Meta(Counts, kw_only=True, forbid_unknown_fields=True):
+    """What a library says of all its tasks."""
 
-    tasks: int
+    sha256: str
+    """Of the head of their table, without this, and of its columns."""
+
+
+class Head(Meta, Generic[T], kw_only=True, forbid_unknown_fields=True):
+    """The head of a packed table, behind its format."""
+
     types: list[str]
-    without_workflow: int
-    two_ids: int
-    columns: dict[str, tuple[int, int]]
-    """Offset from the end of the padding, and bytes."""
-    sha256: str = ""
-    """Of the rest of this head, and of all columns."""
-    said: T
-    """What the kind of file that this is has to say besides."""
+    of: T
+    """What holds the tasks' texts, where there is more to say of it."""
+
+    def line(self, format: StoredFormat) -> bytes:
+        """It, before its columns in one file."""
+        line = format.encode(self) + b"\n"
+        if len(line) > MOST_HEAD:
+            hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
+            raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
+        return line
 
 
 def digest(text: bytes | memoryview) -> bytes:
     """What proves a task's text."""
-    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 class ColumnsBuilder:
-    """Gathers the columns: 52 bytes a task, its id, and nothing else."""
+    """Gathers the columns: 56 bytes a task, its id, and nothing else."""
 
     def __init__(self) -> None:
         self.hash, self.start, self.name = array("Q"), array("Q"), array("Q")
-        self.length, self.workflow, self.type = array("I"), array("I"), array("I")
+        self.length, self.workflow, self.type, self.order = array("I"), array("I"), array("I"), array("I")
         self.digest, self.ids = bytearray(), bytearray()
         self.types: dict[str, int] = {}
+        self.counts = Counts(0, 0, 0)
+        """Of those that were added one by one, unless somebody else has counted."""
+
+    def __len__(self) -> int:
+        return len(self.hash)
+
+    def add_text(self, record: Record, text: bytes, start: int = 0, length: int = 0, workflow: int = 0) -> bytes:
+        """Takes in a task that is written as this text; gives its digest."""
+        if length > MOST_TEXT:
+            raise _too_large(record.id)
+        raw, proof, number = utf8(record.id), digest(text), self.types
+        self.hash.append(hash_of(raw))
+        self.ids += raw
+        self.name.append(len(self.ids))
+        self.start.append(start)
+        self.length.append(length)
+        self.workflow.append(workflow)
+        self.type.append(number.setdefault(record.type, len(number)))
+        self.digest += proof
+        self.counts.add([record.row])
+        return proof
+
+    def add_row(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
+        """Takes in a task that is written as a row; gives its digest, its workflow, and its other fields."""
+        workflow, fields = record.split()
+        return self.add_text(record, joined(workflow, fields)), workflow, fields
 
     def extend(
         self,
         ids: Sequence[str],
         types: Sequence[str],
+        digests: Iterable[bytes],
         starts: Iterable[int],
-        texts: Sequence[bytes | memoryview],
+        lengths: Sequence[int],
         workflows: Iterable[int],
     ) -> None:
-        """Takes in tasks, at least one, in any order: where the text of each begins, it, and bytes of its workflow."""
+        """Takes in tasks, at least one."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
-        lengths, number = [*map(len, texts)], self.types
+        number = self.types
         if (longest := max(lengths)) > MOST_TEXT:
-            where = f"the task {shown(ids[lengths.index(longest)])}"
-            raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
+            raise _too_large(ids[lengths.index(longest)])
         self.add_ids(ids)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.start.extend(starts)
         self.length.extend(lengths)
         self.workflow.extend(workflows)
-        self.digest += b"".join(map(digest, texts))
+        self.digest += b"".join(digests)
 
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
         self.hash.extend(stable_hashes(ids))
-        self._add_names([utf8(id) for id in ids])
-
-    def _add_names(self, names: Sequence[bytes | bytearray]) -> None:
+        names = [utf8(id) for id in ids]
         self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
         self.ids += b"".join(names)
 
@@ -122,127 +160,116 @@ class ColumnsBuilder:
         return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
 
     def finish(self, where: str) -> None:
-        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
-        order = refuse_duplicates_among(self.hash, self.id, where)
-        # One column after the other.
-        for name in ("hash", "start", "length", "workflow", "type"):
-            column: array[int] = getattr(self, name)
-            setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
-        digests, ids, ends = self.digest, self.ids, self.name
-        self.digest, self.ids, self.name = bytearray(), bytearray(), array("Q")
-        for first in range(0, len(order), _CHUNK):  # an object for every task at once would be 100 bytes each
-            chunk = order[first : first + _CHUNK]
-            self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
-            self._add_names([_name(ids, ends, at) for at in chunk])
+        """Lets tasks be found by their ids. Raises LibraryError for an id that is there twice."""
+        self.order = refuse_duplicates_among(self.hash, self.id, where)
 
-    def pack(self, format: StoredFormat, said: object, counts: Counts) -> Iterator[bytes | memoryview]:
-        """The file, piece by piece. After `finish`."""
-        columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
-        pieces = [piece for column in columns.values() for piece in (column, padding(column.nbytes))]
-        head = Head(
-            tasks=len(self.hash),
-            types=list(self.types),
-            without_workflow=counts.without_workflow,
-            two_ids=counts.two_ids,
-            columns=_places({name: column.nbytes for name, column in columns.items()}),
-            said=said,
-        )
-        line = format.encode(format.sealed(head, "sha256", *pieces)) + b"\n"
-        if len(line) > MOST_HEAD:
-            hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
-            raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
-        yield line + padding(len(line))
-        yield from pieces
+    def pack(self, format: StoredFormat, of: T) -> tuple[Head[T], list[memoryview]]:
+        """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
+        pieces = [_little(getattr(self, name)) for name in (*_COLUMNS, "order", "ids")]
+        told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
+        head = Head(**told, types=list(self.types), of=of)
+        return head if isinstance(self.counts, Meta) else format.sealed(head, "sha256", *pieces), pieces
+
+    def meta(self, format: StoredFormat) -> Meta:
+        """What a library whose tasks lie in rows says of them."""
+        return msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True)
 
 
 class Columns(Generic[T]):
-    """A packed table, read: what lies in `text` from `at` on. `text` must live as long as this does.
+    """A packed table, read. `whole` are its columns, and must live as long as this does.
 
-    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make, with a head of this shape.
+    Raises LibraryError for whatever a `ColumnsBuilder` does not make.
     """
 
-    def __init__(
-        self, text: bytes | mmap.mmap, format: StoredFormat, where: str, shape: type[Head[T]], *, at: int = 0
-    ) -> None:
-        self._damaged = partial(format.damaged, where=where)
-        line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
-        self.head = head = format.decode(bytes(text[at:line_end]), shape, where)
-        if sys.byteorder != "little":
-            raise self._damaged("this machine is big-endian, and the columns are not")
-        self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
-        begin = line_end + len(padding(line_end - at))
-        self.end = begin + sum(size + len(padding(size)) for _, size in head.columns.values())
-        """Where the columns end in the file."""
-        self._refuse_misfits(len(text))
-        self.views = contextlib.ExitStack()
-        """Of the text: closed, they let go of it, and nothing can be read any more."""
-        whole = memoryview(text)[begin : self.end]
+    def __init__(self, head: Head[T], whole: memoryview, format: StoredFormat, where: str) -> None:
+        self.head, self.format, self._where, tasks = head, format, where, head.tasks
+        if tasks < 1 or len(whole) < tasks * _ENDS[-1]:
+            raise format.damaged("it is truncated, or has no tasks", where)
+        if not 0 <= min(head.without_workflow, head.two_ids) <= max(head.without_workflow, head.two_ids) <= tasks:
+            raise format.damaged("its counts are impossible", where)
         if head != format.sealed(head, "sha256", whole):
-            raise self._damaged("its content is not what was written")
-        columns: list[memoryview] = [
-            whole[at : at + size].cast(_COLUMNS[name][0])  # type: ignore[call-overload]
-            for name, (at, size) in head.columns.items()
-        ]
-        self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number, self._ids = (
-            map(self.views.enter_context, columns)
+            raise format.damaged("its content is not what was written", where)
+        self.views = contextlib.ExitStack()
+        """Of the columns: closed, they let go of them, and nothing can be read any more."""
+        places = zip(pairwise(tasks * end for end in _ENDS), _COLUMNS.values(), strict=True)
+        columns = (_native(whole[start:end], code) for (start, end), (code, _) in places)
+        self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number = map(
+            self.views.enter_context, columns
         )
-        # The digest proves that the file is unchanged, not who made it.
-        if max(self.type_number) >= len(head.types) or self._name[-1] != len(self._ids):
-            raise self._damaged("its columns do not fit each other")
+        rest = whole[tasks * _ENDS[-1] :]
+        order = len(rest) - self._name[-1]
+        if order not in (0, 4 * tasks):
+            raise format.damaged("its columns are not as long as they should be", where)
+        self.order, self._ids = map(self.views.enter_context, (_native(rest[:order], "I"), rest[order:]))
+        # The sha256 proves that they are unchanged, not who made them.
+        fit = max(self.type_number) < len(head.types) and max(self.order, default=0) < tasks
+        are_ids = self._name[0] > 0 and all(map(lt, self._name, self._name[1:])) and b"\0" not in bytes(self._ids)
+        if not (fit and are_ids and are_names(head.types)):
+            raise format.damaged("its columns do not fit each other", where)
+        if not order and len({*self.hash}) < tasks:  # or it is a collision
+            refuse_duplicates_among(array("Q", self.hash), self.id, where)
+
+    @classmethod
+    def read(
+        cls, text: bytes | mmap.mmap, format: StoredFormat, where: str, shape: type[Head[T]], *, at: int = 0, end: int
+    ) -> Columns[T]:
+        """The table between two places in a file, its head in the first line. Raises LibraryError."""
+        line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
+        head = format.decode(bytes(text[at:line_end]), shape, where)
+        return cls(head, memoryview(text)[line_end:end], format, where)
 
     def id(self, position: int) -> str:
         try:
             return str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            raise self._damaged(f"the id of task {position} is not text") from None
+            raise self.format.damaged(f"the id of task {position} is not text", self._where) from None
 
     def type(self, position: int) -> str:
         return self.head.types[self.type_number[position]]
 
-    def place(self, position: int) -> tuple[int, int, int]:
-        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with.
-
-        Raises IndexError for a position that there is not.
-        """
+    def place(self, position: int) -> Place:
+        """Where a task's text is. Raises IndexError for a position that there is not."""
         if position < 0:
             raise IndexError(position)
         return self.start[position], self._length[position], self._workflow[position]
 
     def digest(self, position: int) -> bytes:
-        return bytes(self._digest[_DIGEST * position : _DIGEST * (position + 1)])
+        return bytes(self._digest[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)])
 
     def position(self, id: str) -> int | None:
+        """Where a task is, in a table with an order."""
         raw = utf8(id)
         wanted = hash_of(raw)
-        hashes, ids, ends = self.hash, self._ids, self._name
-        at = bisect_left(hashes, wanted)
-        while at < len(hashes) and hashes[at] == wanted:
-            if _name(ids, ends, at) == raw:
-                return at
+        hashes, order = self.hash, self.order
+        at = bisect_left(order, wanted, key=hashes.__getitem__)
+        while at < len(order) and hashes[order[at]] == wanted:
+            if _name(self._ids, self._name, order[at]) == raw:
+                return order[at]
             at += 1
         return None
 
-    def _refuse_misfits(self, size: int) -> None:
-        """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
-        tasks, columns = self.head.tasks, self.head.columns
-        if tasks < 1 or list(columns) != list(_COLUMNS):
-            raise self._damaged("its head is not one that prealloc writes")
-        _, ids = columns["ids"]
-        if ids < 0 or columns != _places({name: tasks * each or ids for name, (_, each) in _COLUMNS.items()}):
-            raise self._damaged("its columns are not where they should be")
-        if self.end > size:
-            raise self._damaged("it is truncated")
+
+StoredNames = tuple[Sequence[Any], Sequence[Any], Sequence[bytes]]
+"""What should be the ids, the types and the digests of some tasks."""
 
 
-def _places(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Where columns of these sizes lie, one behind the other, and their sizes."""
-    ends = accumulate((size + len(padding(size)) for size in sizes.values()), initial=0)
-    return {name: (at, size) for (name, size), at in zip(sizes.items(), ends, strict=False)}
+def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts) -> Columns[None]:
+    """The table of tasks that lie in rows, which must have the sha256 of the counts, if they have one."""
+    builder = ColumnsBuilder()
+    for ids, types, digests in rows:
+        if not (are_names(ids) and are_names(types)):
+            raise format.damaged("the id or the type of a task is not a text that can be one", where)
+        zeros = [0] * len(ids)
+        builder.extend(ids, types, digests, zeros, zeros, zeros)
+    if not len(builder):
+        raise no_tasks(where)
+    builder.counts = counts
+    head, pieces = builder.pack(format, None)
+    return Columns(head, memoryview(b"".join(pieces)), format, where)
 
 
-def padding(size: int) -> bytes:
-    """What is missing to a multiple of 8."""
-    return b"\0" * (-size % 8)
+def _too_large(id: str) -> LibraryError:
+    return LibraryError("a task is larger than 4 GB", where=f"the task {shown(id)}", hint="leave it out")
 
 
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:
@@ -255,6 +282,13 @@ def _little(column: array[int] | bytearray) -> memoryview:
         column = array(column.typecode, column)
         column.byteswap()
     return memoryview(column).cast("B")
+
+
+def _native(column: memoryview, code: str) -> memoryview:
+    """What `_little` made, as numbers again."""
+    if sys.byteorder != "little":
+        column = _little(array(code, bytes(column)))
+    return column.cast(code)  # type: ignore[call-overload, no-any-return]
 
 
 class Lazy(Sequence[str]):

@@ -9,20 +9,18 @@ import contextlib
 import hashlib
 import os
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Add, Library, Record, info_of
+from prealloc.library.base import Add, Record
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
+from prealloc.library.packed.library import PackedLibrary
+from prealloc.library.packed.table import ColumnsBuilder, table_of_rows
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
-from prealloc.library.storing.stored import Fingerprint, checked_names
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 
@@ -31,7 +29,7 @@ try:
     from pyarrow import ipc
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
-    from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
+    from prealloc.library.parquet.rows import FORMAT, META_KEY, ForeignRows, OurRows, rows_of
 except ImportError as error:
     _missing: str | None = str(error)
 else:
@@ -49,13 +47,13 @@ _BUFFER_BYTES = 1 << 20
 def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[Add]:
     """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
     need_pyarrow(str(out))
-    schema, fingerprint = OurRows.schema, Fingerprint()
+    schema, tasks = OurRows.schema, ColumnsBuilder()
     rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
     size = 0
 
     def add(record: Record) -> None:
         nonlocal size
-        rows.append((record.id, record.type, *fingerprint.seal(record)))
+        rows.append((record.id, record.type, *tasks.add_row(record)))
         size += len(record.text)
         if size >= group_bytes or len(rows) >= _GROUP_ROWS:
             end_group()
@@ -84,14 +82,13 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
             yield add
             if rows:
                 end_group()
-            meta = msgspec.json.encode(fingerprint.meta()).decode()
-            arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
+            arrow.add_key_value_metadata({META_KEY: FORMAT.encode(tasks.meta(FORMAT))})
     except pa.ArrowException as error:
         problem = f"it cannot be written as Parquet: {brief(error)}"
         raise InputError(problem, where=str(out), hint="choose another format") from None
 
 
-class ParquetLibrary(Library):
+class ParquetLibrary(PackedLibrary):
     """The task library in the Parquet file at a path: hashes the file, reads all ids and types.
 
     A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
@@ -107,7 +104,6 @@ class ParquetLibrary(Library):
     def __init__(self, path: Path, *, keep: tuple[str, ...], fields: Fields = COMMON) -> None:
         where = str(path)
         need_pyarrow(where)
-        self._file = path
         self._starts: list[int] = []
         with open(open_library_file(path), "rb") as raw, arrow_errors(where):
             self._identity = FileIdentity.of(raw.fileno())
@@ -115,33 +111,35 @@ class ParquetLibrary(Library):
             file = _parquet(raw)
             self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
             names = self._rows.names(_groups(file, self._rows, self._starts), where)
-            ids, types = checked_names(names, FORMAT, where=where, row="row", meta=self._rows.meta)
+            columns = table_of_rows(names, FORMAT, where, self._rows.counts)
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-        naming, size = self._rows.naming, self._identity.bytes
+        self._naming = naming = self._rows.naming
         self.note = naming and naming.note
         named = naming.fields if naming else COMMON
-        info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
-        super().__init__(info, ids, types, self._rows.counts, keep)
+        super().__init__(columns, path, keep, size=self._identity.bytes, sha256=sha256, fields=named)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        where = str(self._file)
-        with open(open_library_file(self._file), "rb") as raw, arrow_errors(where):
+        where, naming = str(self.path), self._naming
+        with open(open_library_file(self.path), "rb") as raw, arrow_errors(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-            yield from in_asked_order(positions, self._starts, partial(self._read, _parquet(raw)))
+            texts = in_asked_order(positions, self._starts, partial(self._read, _parquet(raw)))
+            for position, text in zip(positions, texts, strict=True):
+                # Nothing but the file, which is the same, tells whose a row of others is.
+                own = naming and naming.own(text, self.ids[position], self.types[position])
+                yield self._proved(position, text) if own is None else own
 
     def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
-        where, first = str(self._file), self._starts[group]
-        found: dict[int, bytes] = {}
+        where, first = str(self.path), self._starts[group]
+        found: list[bytes] = []
         for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
-            wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
-            chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
-            texts = self._rows.read(batch, chosen, where, first)
-            found.update(zip(wanted, texts, strict=True))
-            first += len(batch)
+            end = first + len(batch)
+            wanted = positions[bisect_left(positions, first) : bisect_left(positions, end)]
+            found += self._rows.read(batch, [row - first for row in wanted], where, first)
             if len(found) == len(positions):
-                return found
+                return dict(zip(positions, found, strict=True))
+            first = end
         raise FORMAT.damaged("a row group ends too early", where)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,9 +16,10 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
+from prealloc.library.packed.table import DIGEST_BYTES, Meta, StoredNames
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import NOTHING, Counts, field_of
-from prealloc.library.storing.stored import DIGEST_BYTES, Meta, StoredFormat, StoredRow, digest
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike
 from prealloc.model.fields import Fields
@@ -27,17 +27,12 @@ from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
 FORMAT = StoredFormat("prealloc-library-parquet", 1)
-VERSION_KEY = b"prealloc_version"
 META_KEY = b"prealloc_library"
-"""Under it stands a `Meta` as JSON."""
-
-
-Chosen = Mapping[int, tuple[str, str]]
-"""Rows of a batch, and whose they are: id and type."""
+"""Under it stands a `Meta` as JSON, behind the format."""
 
 
 class OurRows:
-    """Columns `id`, `task_type`, `digest` (16 bytes, see `storing.stored`), `workflow` and `fields`, both JSON texts.
+    """Columns `id`, `task_type`, `digest` (16 bytes, see packed/table.py), `workflow` and `fields`, both JSON texts.
 
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
@@ -54,26 +49,25 @@ class OurRows:
     scanned: ClassVar = ["id", "task_type", "digest"]
     """The columns that tell whose the rows are."""
     scans_texts = False
-    columns = None
-    """What is read of a task: all of them."""
+    columns: ClassVar = ["workflow", "fields"]
+    """What is read of a task."""
     naming = None
 
     def __init__(self, meta: Meta) -> None:
-        self.meta = self.counts = meta
+        self.counts = meta
 
-    def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredRow]:
+    def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredNames]:
         for batch in batches:
-            yield from zip(*(batch.column(name).to_pylist() for name in self.scanned), strict=True)
+            ids, types, digests = (batch.column(name).to_pylist() for name in self.scanned)
+            yield ids, types, digests
 
-    def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
+    def read(self, batch: Any, rows: Iterable[int], place: str, first: int) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
-        columns = [batch.column(name).cast(pa.binary()) for name in ("digest", "workflow", "fields")]
-        for row, (id, type) in chosen.items():
-            proof, workflow, rest = (column[row].as_py() for column in columns)
-            if rest is None or digest(id, type, workflow, rest) != proof:
-                raise FORMAT.damaged("the task is not what was written", f"{place}, row {first + row} (counted from 0)")
-            yield joined(workflow, rest)
+        columns = [batch.column(name).cast(pa.binary()) for name in self.columns]
+        for row in rows:
+            workflow, rest = (column[row].as_py() for column in columns)
+            yield joined(workflow, rest or b"")
 
 
 class ForeignRows:
@@ -85,7 +79,6 @@ class ForeignRows:
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:
         refuse_alike(schema.names, where)
-        self.meta = None
         self.naming: Naming | None = None
         """How the tasks are named: known when `names` have been read."""
         self.counts = Counts(0, 0, 0)
@@ -113,7 +106,7 @@ class ForeignRows:
             hint = f"cast to strings or numbers, or leave out: {python(code)}"
             raise LibraryError(f"{told}, which JSON cannot express", where=where, hint=hint)
 
-    def names(self, batches: Iterator[Any], where: str) -> Iterable[StoredRow]:
+    def names(self, batches: Iterator[Any], where: str) -> Iterator[StoredNames]:
         """Whose the rows are, by the best of the columns that may be their names. Raises LibraryError."""
         names = defaultdict[Column, list[str]](list)
         for batch in batches:
@@ -132,7 +125,7 @@ class ForeignRows:
         if self._asked.best()[0] is None:
             self.refuse_unfit(where, self._asked.heads())
         self.naming = self._asked.chosen(has_workflow=self._has_workflow)
-        return zip(names[self.naming.ids], names[self.naming.types], repeat(None))
+        yield names[self.naming.ids], names[self.naming.types], [bytes(DIGEST_BYTES)] * self.counts.tasks
 
     def _tasks(self, batch: Any) -> list[dict[str, Raw]]:
         """The fields that may be the names of tasks, in each row."""
@@ -143,7 +136,7 @@ class ForeignRows:
     def lines(self, batches: Iterable[Any], place: str, first: int = 0) -> Iterator[bytes]:
         """All rows as they are in the file, the first of which is row `first`. Raises LibraryError."""
         for batch in batches:
-            yield from self.read(batch, dict.fromkeys(range(len(batch)), ("", "")), place, first)
+            yield from self.read(batch, range(len(batch)), place, first)
             first += len(batch)
 
     def _texts(self, batch: Any, place: str) -> list[Raw]:
@@ -161,10 +154,10 @@ class ForeignRows:
             missing += pc.sum(pc.equal(pc.utf8_trim_whitespace(workflows), "null")).as_py() or 0
         return missing
 
-    def read(self, batch: Any, chosen: Chosen, place: str, first: int) -> Iterator[bytes]:
+    def read(self, batch: Any, rows: Iterable[int], place: str, first: int) -> Iterator[bytes]:
         columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
         flow = columns.pop(self._workflow, None)
-        for row, name_and_type in chosen.items():
+        for row in rows:
             where = f"{place}, row {first + row} (counted from 0)"
             fields = {}
             for name, column in columns.items():
@@ -175,9 +168,7 @@ class ForeignRows:
                         raise
             if flow is not None and (workflow := self._flow(flow, row, where)) is not None:
                 fields[self._workflow] = Raw(workflow)
-            text = msgspec.json.encode(fields)
-            # The file is the same: nothing else tells whose a row is.
-            yield text if self.naming is None else self.naming.own(text, *name_and_type)
+            yield msgspec.json.encode(fields)
 
     def _flow(self, column: Any, row: int, where: str) -> bytes | None:
         value = _value(column, row, self._workflow, where)
@@ -199,21 +190,15 @@ def rows_of(
     schema: Any, metadata: dict[bytes, bytes], where: str, asked: Fields, keep: tuple[str, ...]
 ) -> OurRows | ForeignRows:
     """How tasks lie in a file of this schema. Raises LibraryError."""
-    version, raw = metadata.get(VERSION_KEY), metadata.get(META_KEY)
-    ours = schema.equals(OurRows.schema, check_metadata=False)
-    if version is None and raw is None and not ours:
+    raw, ours = metadata.get(META_KEY), schema.equals(OurRows.schema, check_metadata=False)
+    if raw is None and not ours:
         return ForeignRows(schema, where, asked, keep)
-    if version is None or raw is None:
-        missing = "all" if version is raw else "half"
-        raise FORMAT.damaged(f"{missing} of what prealloc writes about its tasks is missing", where)
-    if version != b"%d" % FORMAT.version:
-        FORMAT.refuse_version(version.decode(errors="replace"), where)
+    if raw is None:
+        raise FORMAT.damaged("what prealloc writes about its tasks is missing", where)
+    meta = FORMAT.decode(raw, Meta, where)
     if not ours:
         raise FORMAT.damaged("its columns are not as prealloc writes them", where)
-    try:
-        return OurRows(msgspec.json.decode(raw, type=Meta))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise FORMAT.damaged("what prealloc writes about its tasks is damaged", where) from None
+    return OurRows(meta)
 
 
 def _value(column: Any, row: int, name: str, where: str) -> Any:

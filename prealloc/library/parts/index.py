@@ -4,57 +4,38 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import msgspec
 
-from prealloc.errors import LibraryError
-from prealloc.files.regular import Missing, Unusable, read_regular, refuse_foreign_folder
+from prealloc.files.regular import Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.packed.table import Columns, Head
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.unpack import is_dense
-from prealloc.model.words import shown
 
 FORMAT = StoredFormat("prealloc-library-parts", 1)
 INDEX = "index.json"
-NAMES = "names.jsonl.zst"
+NAMES = "names.table"
 
 MOST_INDEX_BYTES = 64 * 2**20
 
 _PART = re.compile(r"part-[0-9]{5,9}\.jsonl\.zst")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A packed file of lines. `bytes` and `sha256` are those of the file, `raw_bytes` is what it unpacks to."""
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A packed file of lines: `tasks`, of which `types` counts those of each type.
+
+    `bytes` and `sha256` are those of the file, `raw_bytes` is what it unpacks to.
+    """
 
     file: str
     sha256: str
     bytes: int
     raw_bytes: int
-
-
-class Part(File, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part. `types` counts its tasks of each type."""
-
     tasks: int
     types: dict[str, int]
-
-
-class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`index.json`, behind its format. `check` is the sha256 of this document, compact, with an empty `check`."""
-
-    check: str = ""
-    tasks: int
-    without_workflow: int
-    two_ids: int
-    types: dict[str, int]
-    names: File
-    parts: list[Part]
-
-    def to_json(self) -> bytes:
-        """The document, with its check."""
-        return msgspec.json.format(FORMAT.encode(FORMAT.sealed(self, "check")), indent=1) + b"\n"
 
 
 def part_name(number: int) -> str:
@@ -75,44 +56,25 @@ def is_ours(folder: Path) -> bool:
     return isinstance(value, dict) and value.get("format") == FORMAT.name
 
 
-def read_index(folder: Path) -> tuple[Index, bytes]:
-    """The index of the library in `folder`, and its bytes. Raises LibraryError."""
-    path = folder / INDEX
+def read_table(folder: Path) -> tuple[Columns[list[Part]], int]:
+    """The table of the library in `folder`, and the bytes of all its files. Raises LibraryError."""
+    where, raw = str(folder / INDEX), read_inside(folder, INDEX, MOST_INDEX_BYTES)
+    head = FORMAT.decode(raw, Head[list[Part]], where)
+    for number, part in enumerate(head.of):
+        fits = part.tasks > 0 and part.raw_bytes > 0 and not is_dense(part.bytes, part.raw_bytes)
+        if part.file != part_name(number) or not fits:
+            raise FORMAT.damaged(f"part {number} cannot be a file of this name and size", where)
+    if sum(part.tasks for part in head.of) != head.tasks:
+        raise FORMAT.damaged(f"its parts do not add up to {head.tasks:,} tasks", where)
+    names = read_inside(folder, NAMES, sys.maxsize)
+    size = len(raw) + len(names) + sum(part.bytes for part in head.of)
+    return Columns(head, memoryview(names), FORMAT, str(folder / NAMES)), size
+
+
+def read_inside(folder: Path, name: str, most: int) -> bytes:
+    """A file of the folder. Raises LibraryError."""
     try:
         refuse_foreign_folder(folder, inside=folder)
-        raw = read_regular(path, inside=folder, most=MOST_INDEX_BYTES)
-    except Missing as error:
-        raise LibraryError(
-            str(error), where=str(path), hint="give a folder that prealloc library convert made"
-        ) from None
+        return read_regular(folder / name, inside=folder, most=most)
     except Unusable as error:
-        raise FORMAT.damaged(str(error), str(path)) from None
-    index = FORMAT.decode(raw, Index, str(path))
-    if problem := _problem(index):
-        raise FORMAT.damaged(problem, str(path))
-    return index, raw
-
-
-def _problem(index: Index) -> str | None:
-    """What is wrong with an index, if anything is. A check that is right was made by a prealloc, or by somebody."""
-    if index != FORMAT.sealed(index, "check"):
-        return "it is not what was written: its checksum is wrong"
-    if not index.tasks:
-        return "the library has no tasks"
-    if index.names.file != NAMES:
-        return f"the file of names cannot be called {shown(index.names.file)}"
-    for number, part in enumerate(index.parts):
-        if part.file != part_name(number):
-            return f"part {number} cannot lie in {shown(part.file)}"
-        if part.tasks < 1:
-            return f"{part.file} has {part.tasks} tasks"
-    for file in (index.names, *index.parts):
-        if file.raw_bytes <= 0 or is_dense(file.bytes, file.raw_bytes):
-            return f"{file.file} has {file.bytes:,} bytes and cannot hold {file.raw_bytes:,}"
-        if not _SHA256.fullmatch(file.sha256):
-            return f"the sha256 of {file.file} is not a sha256"
-    if index.tasks != sum(part.tasks for part in index.parts):
-        return f"its parts do not add up to {index.tasks:,} tasks"
-    if not (0 <= index.without_workflow <= index.tasks and 0 <= index.two_ids <= index.tasks):
-        return "its counts are impossible"
-    return None
+        raise FORMAT.damaged(str(error), str(folder / name)) from None
