@@ -14,9 +14,12 @@ _IDS_SHOWN, _TASKS_SHOWN = 10, 4
 _BUCKETS = 256
 
 
-def refuse_duplicates_among(hashes: array[int], id_of: Callable[[int], str | None], where: str) -> array[int]:
+def refuse_duplicates_among(
+    hashes: array[int], id_of: Callable[[int], str | None], where: str, number: Callable[[int], str] = str
+) -> array[int]:
     """Raises LibraryError if two tasks have the same id, by the hashes of all ids. Gives the `sorted_positions`.
 
+    `number` tells which task is at a position.
     `id_of` is asked for ids whose hashes are equal alone. It gives None for an id that was not kept: 64 bits of
     10 million ids collide once in 370,000 libraries, so that it is the same as the others of its hash.
     """
@@ -30,14 +33,16 @@ def refuse_duplicates_among(hashes: array[int], id_of: Callable[[int], str | Non
             places = {next((id for id in places if id is not None), None): group}
         twice += [(id, found) for id, found in places.items() if len(found) > 1]
     if twice:
-        raise _refused(twice, where)
+        raise _refused(twice, where, number)
     return order
 
 
-def _refused(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
+def _refused(
+    twice: Sequence[tuple[str | None, Sequence[int]]], where: str, number: Callable[[int], str]
+) -> LibraryError:
     told = []
     for id, places in sorted(twice, key=lambda each: min(each[1]))[:_IDS_SHOWN]:
-        tasks = f"tasks {', '.join(map(str, sorted(places)[:_TASKS_SHOWN]))}"
+        tasks = f"tasks {', '.join(map(number, sorted(places)[:_TASKS_SHOWN]))}"
         told.append(tasks if id is None else f"{shown(id)} in {tasks}")
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
     more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""

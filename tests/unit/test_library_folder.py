@@ -180,3 +180,13 @@ def test_parts_without_a_field_in_common_are_not_one_library(tmp_path: Path) -> 
         read_library(tmp_path / "*.jsonl", fields=Fields(id_from="position"))
     assert caught.value.where == str(tmp_path / "dev.tables.jsonl")
     assert len(read_library(tmp_path / "[de]*[!s].[jc]*", fields=Fields(id_from="position"))) == 3
+
+
+def test_an_id_that_two_files_have_is_told_with_both(tmp_path: Path) -> None:
+    """Law: of tasks in many files, whoever reads them tells which files hold the same id."""
+    for name, ids in (("a", "xy"), ("b", "zx")):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"id": "{id}", "type": "t"}}\n' for id in ids))
+    pattern, both = tmp_path / "*.jsonl", rf"'x' in tasks 0 \({tmp_path}/a.jsonl\), 3 \({tmp_path}/b.jsonl\)"
+    for read in (lambda: read_library(pattern), lambda: libraries.convert(pattern, tmp_path / "t.pool")):
+        with pytest.raises(LibraryError, match=both):
+            read()

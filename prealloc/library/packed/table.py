@@ -159,9 +159,9 @@ class ColumnsBuilder:
     def id(self, position: int) -> str:
         return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
 
-    def finish(self, where: str) -> None:
+    def finish(self, where: str, number: Callable[[int], str] = str) -> None:
         """Lets tasks be found by their ids. Raises LibraryError for an id that is there twice."""
-        self.order = refuse_duplicates_among(self.hash, self.id, where)
+        self.order = refuse_duplicates_among(self.hash, self.id, where, number)
 
     def pack(self, format: StoredFormat, of: T) -> tuple[Head[T], list[memoryview]]:
         """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""

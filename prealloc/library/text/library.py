@@ -97,9 +97,9 @@ class _Tasks:
             self._held = self.held()
             self._pruned = len(self._held)
 
-    def finish(self, where: str) -> None:
+    def finish(self, where: str, number: Callable[[int], str]) -> None:
         ids = {task.number: task.id for task in self._held}
-        refuse_duplicates_among(self._hashes, ids.get, where)
+        refuse_duplicates_among(self._hashes, ids.get, where, number)
 
     def held(self) -> list[_Held]:
         """The tasks that may still be chosen."""

@@ -30,8 +30,8 @@ class Taker(Protocol):
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None: ...
 
-    def finish(self, where: str) -> None:
-        """Raises LibraryError for an id that is there twice."""
+    def finish(self, where: str, number: Callable[[int], str]) -> None:
+        """Raises LibraryError for an id that is there twice. `number` tells which task is at a position."""
 
 
 T = TypeVar("T", bound=Taker)
@@ -140,7 +140,7 @@ def read_tasks(
     if not reading.choose():
         known = reading.naming
         return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=known)
-    reading.taker.finish(source.where)
+    reading.taker.finish(source.where, source.number)
     named = reading.naming.fields if reading.naming else COMMON
     named = msgspec.structs.replace(named, tasks_field=fields.tasks_field)
     reading.info = info_of(source.path, size=proof.size, sha256=proof.hexdigest(), types=reading.types, fields=named)

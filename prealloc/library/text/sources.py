@@ -71,6 +71,10 @@ class Source(NamedTuple):
         told = f"task {number}" if id is None else f"task {number} (id {shown(id)})"
         return told if self.file_of is None else f"{told}, in {self.file_of(number)}"
 
+    def number(self, task: int) -> str:
+        """`17`; of many files, in which: `17 (a.jsonl)`."""
+        return str(task) if self.file_of is None else f"{task} ({self.file_of(task)})"
+
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
         lines = 0
