@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ LABS = {"slurm": SlurmLab, "ray": RayLab, "dask": DaskLab, "futures": None, "net
 """What starts each. `netns` has hosts that are processes, on other machines."""
 Cluster = SlurmLab | RayLab | DaskLab
 
+_MEMORY = "/dev/shm"
 _skipped: list[str] = []
 
 
@@ -46,6 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield Lab(name, {"factory": "loky_lab:make_executor"}, None, None, "127.0.0.1")
         return
     environment = dict(os.environ)
+    before = {*os.listdir(_MEMORY)}
     machines = Machines(3)
     try:
         folder = tmp_path_factory.mktemp(name)
@@ -59,8 +63,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         )
     finally:
         machines.close()
+        _remove_semaphores(before)
         os.environ.clear()
         os.environ |= environment
+
+
+def _remove_semaphores(before: set[str]) -> None:
+    """Those of Dask's processes that were killed: new names that no process has mapped."""
+    mapped: set[str] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            mapped.update(re.findall(rf" (\d+) +{_MEMORY}/", maps.read_text(errors="replace")))
+    with os.scandir(_MEMORY) as entries:
+        for entry in entries:
+            if entry.name.startswith("sem.mp-") and entry.name not in before and str(entry.inode()) not in mapped:
+                os.unlink(entry)
 
 
 def _options(cluster: Cluster | None, machines: Machines, folder: Path) -> dict[str, str]:

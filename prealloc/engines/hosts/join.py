@@ -51,7 +51,7 @@ def _read(join: str | None) -> HostSpec:
 
 @contextlib.contextmanager
 def _spool_folder(spec: HostSpec) -> Iterator[Path]:
-    if spec.spool is None:
+    if spec.spool is None:  # workers may outlive a killed host for a moment: nobody reads what they write then
         with contextlib.ExitStack() as stack:
             with must_write("a temporary folder", EngineError):
                 temporary = stack.enter_context(temporary_folder("host"))
