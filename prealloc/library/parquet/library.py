@@ -53,7 +53,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
 
     def add(record: Record) -> None:
         nonlocal size
-        rows.append((record.id, record.type, *tasks.add_row(record)))
+        rows.append((record.id, record.type, *tasks.append_row(record)))
         size += len(record.text)
         if size >= group_bytes or len(rows) >= _GROUP_ROWS:
             end_group()

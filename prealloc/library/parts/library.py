@@ -52,7 +52,7 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
     ended = 0
 
     def add(record: Record) -> None:
-        columns.add_text(record, record.text, ended + len(lines), len(record.text))
+        columns.append(record, start=ended + len(lines), length=len(record.text))
         lines.extend(record.text + b"\n")
         types[record.type] += 1
         if len(lines) >= part_bytes:
@@ -120,15 +120,14 @@ class PartsLibrary(PackedLibrary):
                 raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", str(folder / INDEX))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        texts = in_asked_order(positions, self._starts, self._read)
-        return map(self._proved, positions, texts)
+        return in_asked_order(positions, self._starts, self._read)
 
     def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
         raw, places = self._unpacked(self.columns.head.of[number]), map(self.columns.place, positions)
         begin = self.columns.start[self._starts[number]]
         return {
             position: raw[start - begin : start - begin + length]
-            for position, (start, length, _) in zip(positions, places, strict=True)
+            for position, (start, length) in zip(positions, places, strict=True)
         }
 
     def _unpacked(self, part: Part) -> bytes:

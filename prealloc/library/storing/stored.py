@@ -20,6 +20,8 @@ class StoredFormat(NamedTuple):
 
     name: str
     version: int
+    columns: tuple[str, ...] = ()
+    """Of its table, besides those that every table has."""
     again: str = AGAIN
 
     def encode(self, fields: msgspec.Struct) -> bytes:
