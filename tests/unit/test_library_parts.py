@@ -186,11 +186,11 @@ def names_of(ids: list[str], types: list[str]) -> bytes:
 
 @pytest.mark.parametrize("id", ["", "a\0", "\0"])
 def test_names_that_are_none_are_refused(folder: Path, id: str) -> None:
-    """Law: ids are checked like those of a JSON library, even where the check is right."""
+    """Law: ids are checked like those of a JSON library when they are read, even where the check is right."""
     ids = [one.id for one in RECORDS]
-    change(folder, names=names_of([*ids[:4], id, *ids[5:]], ["type 0"] * len(ids)))
-    with pytest.raises(LibraryError, match="its columns do not fit each other") as caught:
-        opened(folder)
+    change(folder, names=names_of([*ids[:4], id, *ids[5:]], [one.type for one in RECORDS]))
+    with pytest.raises(LibraryError, match="the id of task 4 is not a text that can be one") as caught:
+        list(opened(folder).ids)
     assert caught.value.where == str(folder / NAMES)
 
 

@@ -31,7 +31,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice, pairwise
-from operator import lt
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -39,7 +38,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts, are_names
+from prealloc.library.rows import Counts, are_names, is_name
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
@@ -186,9 +185,8 @@ class Columns(Generic[T]):
         )
         self._ids = self.views.enter_context(whole[ends[-1] :])
         # The sha256 proves that they are unchanged, not who made them.
-        ids_end = all(map(lt, self._name, self._name[1:])) and self._name[0] > 0 and self._name[-1] == len(self._ids)
         fit = max(self.type_number) < len(head.types) and max(self.order, default=0) < tasks
-        if not (ids_end and fit and b"\0" not in bytes(self._ids) and are_names(head.types)):
+        if not (fit and self._name[-1] == len(self._ids) and are_names(head.types)):
             raise format.damaged("its columns do not fit each other", where)
         if not self.order and len({*self.hash}) < tasks:  # or it is a collision
             refuse_duplicates_among(array("Q", self.hash), self.id, where)
@@ -203,10 +201,10 @@ class Columns(Generic[T]):
         return cls(head, memoryview(text)[line_end:end], format, where)
 
     def id(self, position: int) -> str:
-        try:
-            return str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            raise self.format.damaged(f"the id of task {position} is not text", self._where) from None
+        with contextlib.suppress(UnicodeDecodeError):
+            if is_name(id := str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")):
+                return id
+        raise self.format.damaged(f"the id of task {position} is not a text that can be one", self._where)
 
     def type(self, position: int) -> str:
         return self.head.types[self.type_number[position]]
