@@ -44,7 +44,7 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
 
         def add(record: Record) -> None:
             nonlocal twice
-            position = len(columns)
+            position = len(columns.hash)
             proof, workflow, fields = columns.append_row(record)
             task = (position, record.id, record.type, proof)
             twice |= not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount

@@ -10,7 +10,7 @@ and of the columns. These lie one behind the other, the tasks in their order. Al
 
 and before the ids, as the format says,
 
-    start     u64           where its text begins
+    start     u64           where its text begins, in its part if there are parts
     length    u64           bytes of its text
     workflow  u64           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
     digest    16 bytes      BLAKE2b of its text
@@ -99,9 +99,6 @@ class ColumnsBuilder:
         self.counts = Counts(0, 0, 0)
         """Of those that were added one by one, unless somebody else has counted."""
 
-    def __len__(self) -> int:
-        return len(self.hash)
-
     def append(self, record: Record, proof: bytes = b"", **more: int) -> None:
         """Takes in a task, with its digest and its numbers in other columns, if the table has these."""
         raw, number = utf8(record.id), self.types
@@ -171,7 +168,7 @@ class Columns(Generic[T]):
         ends = [*accumulate((tasks * _COLUMNS[name][1] for name in names), initial=0)]
         if tasks < 1 or len(whole) < ends[-1]:
             raise format.damaged("it is truncated, or has no tasks", where)
-        if not 0 <= min(head.without_workflow, head.two_ids) <= max(head.without_workflow, head.two_ids) <= tasks:
+        if not all(0 <= count <= tasks for count in (head.without_workflow, head.two_ids)):
             raise format.damaged("its counts are impossible", where)
         if head != format.sealed(head, "sha256", whole):
             raise format.damaged("its content is not what was written", where)
@@ -242,7 +239,7 @@ def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str,
         if not (are_names(ids) and are_names(types)):
             raise format.damaged("the id or the type of a task is not a text that can be one", where)
         builder.extend(ids, types, digests)
-    if not len(builder):
+    if not builder.hash:
         raise no_tasks(where)
     builder.counts = counts
     head, pieces = builder.pack(format, None)
