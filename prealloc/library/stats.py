@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import nsmallest
 
 import msgspec
@@ -17,7 +17,7 @@ from prealloc.model.task_hash import stable_hash, stable_hashes
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """How large the compact workflows of some tasks are, in bytes."""
+    """How many tasks have a value, and how large it is in them, in bytes of compact JSON."""
 
     tasks: int
     smallest: int
@@ -46,13 +46,10 @@ class TypeStats(msgspec.Struct, frozen=True, kw_only=True):
     """None where none of these has a workflow."""
 
 
-class FieldStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of tasks that were looked at: how many of them have it, and how large it is, in bytes of compact JSON."""
+class FieldStats(Sizes, frozen=True, kw_only=True):
+    """A field of tasks that were looked at."""
 
     name: str
-    tasks: int
-    median: int
-    largest: int
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +95,7 @@ def stats_of(library: Library, *, reads: int, cache_bytes: int | None, sampled: 
                 type=name,
                 tasks=count,
                 looked_at=min(count, sampled),
-                sizes=_sizes(sorted(workflows[name])),
+                sizes=Sizes(**_sizes(workflows[name])) if workflows[name] else None,
             )
             for name, count in library.info.types.items()
         ],
@@ -123,10 +120,7 @@ def _add_sizes(text: bytes, fields: dict[str, array[int]]) -> dict[str, int]:
 
 
 def _field_stats(fields: dict[str, array[int]]) -> list[FieldStats]:
-    return [
-        FieldStats(name=name, tasks=len(sizes), median=sorted(sizes)[len(sizes) // 2], largest=max(sizes))
-        for name, sizes in sorted(fields.items())
-    ]
+    return [FieldStats(name=name, **_sizes(sizes)) for name, sizes in sorted(fields.items())]
 
 
 def _size(raw: msgspec.Raw) -> int:
@@ -146,11 +140,10 @@ def _chosen(library: Library, sampled: int) -> list[int]:
     return sorted(place for mine in places.values() for place in nsmallest(sampled, mine, key=hashes.__getitem__))
 
 
-def _sizes(found: Sequence[int]) -> Sizes | None:
-    if not found:
-        return None
-    median = found[len(found) // 2]
-    return Sizes(tasks=len(found), smallest=found[0], median=median, largest=found[-1], total=sum(found))
+def _sizes(found: Iterable[int]) -> dict[str, int]:
+    order = sorted(found)
+    ends = {"smallest": order[0], "median": order[len(order) // 2], "largest": order[-1]}
+    return {"tasks": len(order), "total": sum(order), **ends}
 
 
 def _trial(library: Library, reads: int, cache_bytes: int | None, seed: int) -> Trial:

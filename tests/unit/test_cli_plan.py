@@ -147,7 +147,8 @@ def test_tasks_with_nothing_in_them_are_told(type_: Type, tmp_path: Path, bare: 
     ]
     told = json.loads(type_("plan", *bare, "-n", "6", "--json").out)["bare"]
     assert (told["tasks"], told["planned"]) == (6, 6)
-    assert told["fields"][0] == {"name": "description", "tasks": 6, "median": 8, "largest": 8}
+    sizes = {"tasks": 6, "smallest": 8, "median": 8, "largest": 8, "total": 48}
+    assert told["fields"][0] == {"name": "description", **sizes}
     assert json.loads(type_("plan", *bare, "-n", "6", "--keep", "inputs", "--json").out)["bare"] is None
 
 

@@ -82,7 +82,7 @@ def test_a_task_by_its_id(library: Path) -> None:
 def test_what_lies_beside_a_task_is_not_looked_at(library: Path) -> None:
     """Law: with every byte outside a task's text overwritten in place, the index still gives that task."""
     with opened(library) as index:
-        start, length, _ = index.columns.place(index.position("task-7"))
+        start, length = index.columns.place(index.position("task-7"))
         stat = library.stat()
         text = library.read_bytes()
         with library.open("r+b") as file:

@@ -44,8 +44,8 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
 
         def add(record: Record) -> None:
             nonlocal twice
-            position = len(columns)
-            proof, workflow, fields = columns.add_row(record)
+            position = len(columns.hash)
+            proof, workflow, fields = columns.append_row(record)
             task = (position, record.id, record.type, proof)
             twice |= not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount
             flow = (None, None) if workflow is None else (len(workflow), pack(workflow))

@@ -23,7 +23,7 @@ from prealloc.library.packed.table import Meta
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.words import brief
 
-FORMAT = StoredFormat("prealloc-library", 1)
+FORMAT = StoredFormat("prealloc-library", 1, ("digest",))
 APPLICATION_ID = 0x7072_6C62  # "prlb", for file(1)
 
 TABLES = {

@@ -27,7 +27,9 @@ from prealloc.model.words import quoted
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
 
-FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
+FORMAT = StoredFormat(
+    "prealloc-index", 1, ("start", "length", "digest", "order"), "make it again: prealloc library index LIBRARY"
+)
 
 
 class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -92,7 +94,7 @@ class TaskIndex(HeldLibrary):
         fields = self.columns.head.of.fields
         for position in positions:
             self.refuse_unusable()
-            start, length, _ = self.columns.place(position)
+            start, length = self.columns.place(position)
             text = self._proved(position, os.pread(self._descriptor, length, start))
             if fields is not None:
                 text = own_text(text, self.ids[position], self.types[position], fields.workflow_field)

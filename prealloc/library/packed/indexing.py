@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -90,7 +89,7 @@ class _Columns(ColumnsBuilder):
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
         starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
         texts = [memoryview(text) for text in batch.layout.texts]
-        self.extend(ids, types, map(digest, texts), starts, [*map(len, texts)], repeat(0, len(ids)))
+        self.extend(ids, types, map(digest, texts), start=starts, length=map(len, texts))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> str:

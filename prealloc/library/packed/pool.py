@@ -28,12 +28,13 @@ from typing import Any
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import HeldLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, Place
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task import LightweightTask
 
-FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
+COLUMNS = ("start", "length", "workflow", "digest", "order")
+FORMAT = StoredFormat("prealloc-pool", 1, COLUMNS, "make it again: prealloc library convert LIBRARY tasks.pool")
 MAGIC = b"prealloc-pool 1\n"
 _END = b"poolend\n"
 _TAIL = struct.Struct("<Q8s")
@@ -78,7 +79,7 @@ class SharedTaskPool(HeldLibrary):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
             self.refuse_unusable()
-            start, length, _ = self._checked(position)
+            start, length = self._checked(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
@@ -100,16 +101,16 @@ class SharedTaskPool(HeldLibrary):
         """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
         if self._keep:
             return self.task(position)
-        start, length, workflow = self._checked(position)
-        end = start + length - 1
+        start, length = self._checked(position)
+        end, workflow = start + length - 1, self.columns.workflow[position]
         text = self._memory[end - workflow : end] if workflow else b"null"
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
-    def _checked(self, position: int) -> Place:
+    def _checked(self, position: int) -> tuple[int, int]:
         """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
-        start, length, workflow = place = self.columns.place(position)
+        start, length = place = self.columns.place(position)
         if not self._is_checked[position]:
-            if workflow >= max(length, 1):
+            if self.columns.workflow[position] >= max(length, 1):
                 raise FORMAT.damaged(self._unlike, self._place(position))
             with memoryview(self._memory) as view, view[start : min(start + length, self._end)] as text:
                 self._proved(position, text)
@@ -128,7 +129,7 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             nonlocal at
             workflow, fields = record.split()
             text = joined(workflow, fields)
-            columns.add_text(record, text, at, len(text), len(workflow or b""))
+            columns.append(record, digest(text), start=at, length=len(text), workflow=len(workflow or b""))
             write(text)
             at += len(text)
 

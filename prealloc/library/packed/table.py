@@ -1,21 +1,24 @@
-"""A packed table of tasks: 56 bytes a task beside its id, read without making an object for any of them.
+"""A packed table of tasks: 36 to 64 bytes a task beside its id, read without making an object for any of them.
 
 Its head is a JSON document: how many tasks there are, their types, what it is a table of, and the sha256 of all that
-and of the columns. These lie one behind the other, the tasks in their order:
+and of the columns. These lie one behind the other, the tasks in their order. All tables have
 
     hash      u64 a task    stable_hash of its id
-    start     u64           where its text begins
     name      u64           where its id ends in `ids`; it begins where the one before ends
-    digest    16 bytes      BLAKE2b of its text
-    length    u32           bytes of its text
-    workflow  u32           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
     type      u32           its place in the types
-    order     u32           the tasks by their hashes, which finds an id; only in an index and a pool
-    ids       UTF-8         one behind the other
+    ids       UTF-8, at the end, one behind the other
+
+and before the ids, as the format says,
+
+    start     u64           where its text begins, in its part if there are parts
+    length    u64           bytes of its text
+    workflow  u64           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
+    digest    16 bytes      BLAKE2b of its text
+    order     u32           the tasks by their hashes, which finds an id
 
 Little-endian. An index and a pool have a whole table, the head in a line of its own; a folder of parts has the head and
 the columns in two files. A database and a Parquet file have their ids, types and digests in rows, for others to see:
-their table, without places, is made again when they are opened, and its sha256 must be the one that was written.
+their table is made again when they are opened, and its sha256 must be the one that was written.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice, pairwise
-from operator import lt
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -36,33 +38,27 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts, are_names
+from prealloc.library.rows import Counts, are_names, is_name
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
-from prealloc.model.words import shown
-
-MOST_TEXT = 2**32 - 1
-"""Bytes of the longest task."""
 
 MOST_HEAD = 16 << 20
 DIGEST_BYTES = 16
 _COLUMNS = {
     "hash": ("Q", 8),
-    "start": ("Q", 8),
     "name": ("Q", 8),
-    "digest": ("B", DIGEST_BYTES),
-    "length": ("I", 4),
-    "workflow": ("I", 4),
     "type": ("I", 4),
+    "start": ("Q", 8),
+    "length": ("Q", 8),
+    "workflow": ("Q", 8),
+    "digest": ("B", DIGEST_BYTES),
+    "order": ("I", 4),
 }
-"""The type of each column's numbers, and the bytes that a task takes there. Behind them are the order and the ids."""
-_ENDS = (*accumulate((size for _, size in _COLUMNS.values()), initial=0),)
+"""The type of each column's numbers, and the bytes that a task takes there."""
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
-Place = tuple[int, int, int]
-"""Where a task's text begins, its bytes, and how many of them are the workflow that it ends with."""
 
 
 class Meta(Counts, kw_only=True, forbid_unknown_fields=True):
@@ -94,60 +90,45 @@ def digest(text: bytes | memoryview) -> bytes:
 
 
 class ColumnsBuilder:
-    """Gathers the columns: 56 bytes a task, its id, and nothing else."""
+    """Gathers the columns, and nothing else."""
 
     def __init__(self) -> None:
-        self.hash, self.start, self.name = array("Q"), array("Q"), array("Q")
-        self.length, self.workflow, self.type, self.order = array("I"), array("I"), array("I"), array("I")
-        self.digest, self.ids = bytearray(), bytearray()
+        self.hash, self.name, self.start, self.length, self.workflow = (array("Q") for _ in range(5))
+        self.type, self.order, self.digest, self.ids = array("I"), array("I"), bytearray(), bytearray()
         self.types: dict[str, int] = {}
         self.counts = Counts(0, 0, 0)
         """Of those that were added one by one, unless somebody else has counted."""
 
-    def __len__(self) -> int:
-        return len(self.hash)
-
-    def add_text(self, record: Record, text: bytes, start: int = 0, length: int = 0, workflow: int = 0) -> bytes:
-        """Takes in a task that is written as this text; gives its digest."""
-        if length > MOST_TEXT:
-            raise _too_large(record.id)
-        raw, proof, number = utf8(record.id), digest(text), self.types
+    def append(self, record: Record, proof: bytes = b"", **more: int) -> None:
+        """Takes in a task, with its digest and its numbers in other columns, if the table has these."""
+        raw, number = utf8(record.id), self.types
         self.hash.append(hash_of(raw))
         self.ids += raw
         self.name.append(len(self.ids))
-        self.start.append(start)
-        self.length.append(length)
-        self.workflow.append(workflow)
         self.type.append(number.setdefault(record.type, len(number)))
         self.digest += proof
+        for name, value in more.items():
+            getattr(self, name).append(value)
         self.counts.add([record.row])
-        return proof
 
-    def add_row(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
+    def append_row(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
         """Takes in a task that is written as a row; gives its digest, its workflow, and its other fields."""
         workflow, fields = record.split()
-        return self.add_text(record, joined(workflow, fields)), workflow, fields
+        proof = digest(joined(workflow, fields))
+        self.append(record, proof)
+        return proof, workflow, fields
 
     def extend(
-        self,
-        ids: Sequence[str],
-        types: Sequence[str],
-        digests: Iterable[bytes],
-        starts: Iterable[int],
-        lengths: Sequence[int],
-        workflows: Iterable[int],
+        self, ids: Sequence[str], types: Sequence[str], proofs: Iterable[bytes] = (), **more: Iterable[int]
     ) -> None:
-        """Takes in tasks, at least one."""
+        """The same for several tasks."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         number = self.types
-        if (longest := max(lengths)) > MOST_TEXT:
-            raise _too_large(ids[lengths.index(longest)])
         self.add_ids(ids)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
-        self.start.extend(starts)
-        self.length.extend(lengths)
-        self.workflow.extend(workflows)
-        self.digest += b"".join(digests)
+        self.digest += b"".join(proofs)
+        for name, values in more.items():
+            getattr(self, name).extend(values)
 
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
@@ -165,10 +146,10 @@ class ColumnsBuilder:
 
     def pack(self, format: StoredFormat, of: T) -> tuple[Head[T], list[memoryview]]:
         """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
-        pieces = [_little(getattr(self, name)) for name in (*_COLUMNS, "order", "ids")]
+        pieces = [_little(getattr(self, name)) for name in (*_columns(format), "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
         head = Head(**told, types=list(self.types), of=of)
-        return head if isinstance(self.counts, Meta) else format.sealed(head, "sha256", *pieces), pieces
+        return head if isinstance(self.counts, Meta) else format.sealed(head, *pieces), pieces
 
     def meta(self, format: StoredFormat) -> Meta:
         """What a library whose tasks lie in rows says of them."""
@@ -183,30 +164,28 @@ class Columns(Generic[T]):
 
     def __init__(self, head: Head[T], whole: memoryview, format: StoredFormat, where: str) -> None:
         self.head, self.format, self._where, tasks = head, format, where, head.tasks
-        if tasks < 1 or len(whole) < tasks * _ENDS[-1]:
+        names = _columns(format)
+        ends = [*accumulate((tasks * _COLUMNS[name][1] for name in names), initial=0)]
+        if tasks < 1 or len(whole) < ends[-1]:
             raise format.damaged("it is truncated, or has no tasks", where)
-        if not 0 <= min(head.without_workflow, head.two_ids) <= max(head.without_workflow, head.two_ids) <= tasks:
+        if not all(0 <= count <= tasks for count in (head.without_workflow, head.two_ids)):
             raise format.damaged("its counts are impossible", where)
-        if head != format.sealed(head, "sha256", whole):
+        if head != format.sealed(head, whole):
             raise format.damaged("its content is not what was written", where)
         self.views = contextlib.ExitStack()
         """Of the columns: closed, they let go of them, and nothing can be read any more."""
-        places = zip(pairwise(tasks * end for end in _ENDS), _COLUMNS.values(), strict=True)
-        columns = (_native(whole[start:end], code) for (start, end), (code, _) in places)
-        self.hash, self.start, self._name, self._digest, self._length, self._workflow, self.type_number = map(
-            self.views.enter_context, columns
+        found = dict.fromkeys(_COLUMNS, memoryview(b""))
+        for name, (start, end) in zip(names, pairwise(ends), strict=True):
+            found[name] = self.views.enter_context(_native(whole[start:end], _COLUMNS[name][0]))
+        self.hash, self._name, self.type_number, self.start, self.length, self.workflow, self._digest, self.order = (
+            found.values()
         )
-        rest = whole[tasks * _ENDS[-1] :]
-        order = len(rest) - self._name[-1]
-        if order not in (0, 4 * tasks):
-            raise format.damaged("its columns are not as long as they should be", where)
-        self.order, self._ids = map(self.views.enter_context, (_native(rest[:order], "I"), rest[order:]))
+        self._ids = self.views.enter_context(whole[ends[-1] :])
         # The sha256 proves that they are unchanged, not who made them.
         fit = max(self.type_number) < len(head.types) and max(self.order, default=0) < tasks
-        are_ids = self._name[0] > 0 and all(map(lt, self._name, self._name[1:])) and b"\0" not in bytes(self._ids)
-        if not (fit and are_ids and are_names(head.types)):
+        if not (fit and self._name[-1] == len(self._ids) and are_names(head.types)):
             raise format.damaged("its columns do not fit each other", where)
-        if not order and len({*self.hash}) < tasks:  # or it is a collision
+        if not self.order and len({*self.hash}) < tasks:  # or it is a collision
             refuse_duplicates_among(array("Q", self.hash), self.id, where)
 
     @classmethod
@@ -219,19 +198,19 @@ class Columns(Generic[T]):
         return cls(head, memoryview(text)[line_end:end], format, where)
 
     def id(self, position: int) -> str:
-        try:
-            return str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            raise self.format.damaged(f"the id of task {position} is not text", self._where) from None
+        with contextlib.suppress(UnicodeDecodeError):
+            if is_name(id := str(_name(self._ids, self._name, position), "utf-8", "surrogatepass")):
+                return id
+        raise self.format.damaged(f"the id of task {position} is not a text that can be one", self._where)
 
     def type(self, position: int) -> str:
         return self.head.types[self.type_number[position]]
 
-    def place(self, position: int) -> Place:
-        """Where a task's text is. Raises IndexError for a position that there is not."""
+    def place(self, position: int) -> tuple[int, int]:
+        """Where a task's text begins, and its bytes. Raises IndexError for a position that there is not."""
         if position < 0:
             raise IndexError(position)
-        return self.start[position], self._length[position], self._workflow[position]
+        return self.start[position], self.length[position]
 
     def digest(self, position: int) -> bytes:
         return bytes(self._digest[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)])
@@ -259,17 +238,17 @@ def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str,
     for ids, types, digests in rows:
         if not (are_names(ids) and are_names(types)):
             raise format.damaged("the id or the type of a task is not a text that can be one", where)
-        zeros = [0] * len(ids)
-        builder.extend(ids, types, digests, zeros, zeros, zeros)
-    if not len(builder):
+        builder.extend(ids, types, digests)
+    if not builder.hash:
         raise no_tasks(where)
     builder.counts = counts
     head, pieces = builder.pack(format, None)
     return Columns(head, memoryview(b"".join(pieces)), format, where)
 
 
-def _too_large(id: str) -> LibraryError:
-    return LibraryError("a task is larger than 4 GB", where=f"the task {shown(id)}", hint="leave it out")
+def _columns(format: StoredFormat) -> tuple[str, ...]:
+    """The columns of a table, one behind the other, without the ids."""
+    return ("hash", "name", "type", *format.columns)
 
 
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:

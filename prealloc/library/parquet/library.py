@@ -53,7 +53,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
 
     def add(record: Record) -> None:
         nonlocal size
-        rows.append((record.id, record.type, *tasks.add_row(record)))
+        rows.append((record.id, record.type, *tasks.append_row(record)))
         size += len(record.text)
         if size >= group_bytes or len(rows) >= _GROUP_ROWS:
             end_group()
@@ -154,7 +154,7 @@ def lines_of(path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[b
             yield from rows.lines(_batches(file, _TASKS_AT_ONCE, columns=rows.columns), where)
             return
     library = ParquetLibrary(path, keep=keep)
-    yield from library.texts(library.order())
+    yield from library.texts(range(len(library)))
 
 
 def lines_of_arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:

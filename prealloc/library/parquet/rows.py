@@ -26,7 +26,7 @@ from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
-FORMAT = StoredFormat("prealloc-library-parquet", 1)
+FORMAT = StoredFormat("prealloc-library-parquet", 1, ("digest",))
 META_KEY = b"prealloc_library"
 """Under it stands a `Meta` as JSON, behind the format."""
 

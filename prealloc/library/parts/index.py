@@ -15,7 +15,7 @@ from prealloc.library.packed.table import Columns, Head
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.unpack import is_dense
 
-FORMAT = StoredFormat("prealloc-library-parts", 1)
+FORMAT = StoredFormat("prealloc-library-parts", 1, ("start", "length"))
 INDEX = "index.json"
 NAMES = "names.table"
 

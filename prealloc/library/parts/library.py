@@ -1,7 +1,7 @@
 """Task libraries as a folder of packed JSON lines: for object stores and file servers, where whole files are cheap.
 
 index.json                  the head of a packed table: what there is, see `index` and packed/table.py
-names.table                 its columns: whose the tasks are, and where each lies in all parts, unpacked
+names.table                 its columns: whose the tasks are, and where each lies in its part, unpacked
 part-00000.jsonl.zst, ...   the tasks, one object a line, in order
 """
 
@@ -49,17 +49,15 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
     """
     replace = _refuse_no_parts if force else None
     columns, parts, lines, types = ColumnsBuilder(), list[Part](), bytearray(), Counter[str]()
-    ended = 0
 
     def add(record: Record) -> None:
-        columns.add_text(record, record.text, ended + len(lines), len(record.text))
+        columns.append(record, start=len(lines), length=len(record.text))
         lines.extend(record.text + b"\n")
         types[record.type] += 1
         if len(lines) >= part_bytes:
             end_part()
 
     def end_part() -> None:
-        nonlocal ended
         file = part_name(len(parts))
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(lines)
         if is_dense(len(packed), len(lines)):
@@ -76,7 +74,6 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
                 types=dict(sorted(types.items())),
             )
         )
-        ended += len(lines)
         lines.clear()
         types.clear()
 
@@ -120,15 +117,12 @@ class PartsLibrary(PackedLibrary):
                 raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", str(folder / INDEX))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        texts = in_asked_order(positions, self._starts, self._read)
-        return map(self._proved, positions, texts)
+        return in_asked_order(positions, self._starts, self._read)
 
     def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
         raw, places = self._unpacked(self.columns.head.of[number]), map(self.columns.place, positions)
-        begin = self.columns.start[self._starts[number]]
         return {
-            position: raw[start - begin : start - begin + length]
-            for position, (start, length, _) in zip(positions, places, strict=True)
+            position: raw[start : start + length] for position, (start, length) in zip(positions, places, strict=True)
         }
 
     def _unpacked(self, part: Part) -> bytes:
