@@ -1,1 +1,1 @@
-"""The packed table by which stored libraries find and prove their tasks; the index and the pool, which are little else."""
+"""The packed table by which stored libraries find and prove their tasks; the index and the pool, little else."""
