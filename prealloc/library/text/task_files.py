@@ -139,7 +139,9 @@ def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Ta
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
-        raise _not_an_object(folder, files, file) from None
+        problem = "the file does not hold an object, and each file is to hold one task"
+        alike = [each for each in files if each.name == files[0].name]
+        raise _odd_one(problem, file, folder, files, alike if len(alike) > 1 else ()) from None
 
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
@@ -164,8 +166,7 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
         problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
         others = [files[at] for at in odd]
         libraries = [files[at] for at in odd if main_list(tasks[at]) == "tasks"]
-        hint = _by_pattern(folder, sorted({*files}.difference(others)) or libraries, others)
-        raise LibraryError(problem, where=str(others[0]), hint=hint)
+        raise _odd_one(problem, others[0], folder, files, sorted({*files}.difference(others)) or libraries)
 
 
 def _unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
@@ -187,16 +188,9 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) ->
         raise LibraryError(f"{many}: its items may be the tasks, or the files", where=str(folder), hint=hint)
 
 
-def _not_an_object(folder: Path, files: Sequence[Path], file: Path) -> LibraryError:
-    """The error of a file among tasks that holds something else."""
-    problem = "the file does not hold an object, and each file is to hold one task"
-    alike = [each for each in files if each.name == files[0].name]
-    return LibraryError(problem, where=str(file), hint=_by_pattern(folder, alike if len(alike) > 1 else ()))
-
-
-def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -> str:
-    """How to give the files that are tasks, and not the odd ones, or those of any other kind."""
-    names, others = {file.name for file in tasks}, {file.name[0] for file in odd}
+def _odd_one(problem: str, odd: Path, folder: Path, files: Sequence[Path], tasks: Sequence[Path]) -> LibraryError:
+    """The error of a file that is no task, with patterns for those that are, and for those of any other kind."""
+    names, others = {file.name for file in tasks}, {file.name[0] for file in {*files}.difference(tasks)}
     inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
     shared = glob.escape(os.path.commonprefix([*names]))  # noqa: RUF071  # of letters
     found = list[str]()
@@ -205,4 +199,5 @@ def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -
         with contextlib.suppress(LibraryError):
             found += [pattern] if files_of_pattern(Path(pattern)) == tasks else []
     some = patterns(folder, *found[:1])
-    return f"give those that are tasks by a pattern{some and f', such as {some}'}"
+    hint = f"give those that are tasks by a pattern{some and f', such as {some}'}"
+    return LibraryError(problem, where=str(odd), hint=hint)
