@@ -68,12 +68,12 @@ def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Field
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
+        told = progress and (lambda done, size: progress(proof.size, max(total, proof.size)))
         firsts.clear()
         for file, name in zip(files, names, strict=True):
             firsts.append(tasks)
             before, size = proof.size, bytes_of(file)
             proof.begin(name, size)
-            told = progress and partial(_told, progress, before, total)
             source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
@@ -90,10 +90,6 @@ def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Field
                 raise changed_meanwhile(str(file))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
-
-
-def _told(progress: Progress, before: int, total: int, done: int, size: int) -> None:
-    progress(before + done, max(total, before + size))
 
 
 def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
