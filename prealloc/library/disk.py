@@ -173,11 +173,8 @@ def pieces_of(
 
 def changed_meanwhile(where: str) -> LibraryError:
     """The error of a file that is another at the end of reading it than at the beginning."""
-    return LibraryError(
-        "the file was changed while it was read",
-        where=where,
-        hint="wait until it is completely written, then try again",
-    )
+    hint = "wait until it is completely written, then try again"
+    return LibraryError("the file was changed while it was read", where=where, hint=hint)
 
 
 def head_of(path: Path, size: int = 16) -> bytes:

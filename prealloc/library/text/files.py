@@ -108,7 +108,6 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
     """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
     whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
     paths = [path.with_suffix("") for path in whole]
-    for names in ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)]):
-        if len(set(names)) == len(names) and all(names):
-            return names
-    return [path.as_posix() for path in whole]
+    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
+    several = (names for names in tries if len(set(names)) == len(names) and all(names))
+    return next(several, [*map(Path.as_posix, whole)])
