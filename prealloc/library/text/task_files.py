@@ -189,7 +189,7 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) ->
 
 
 def _odd_one(problem: str, odd: Path, folder: Path, files: Sequence[Path], tasks: Sequence[Path]) -> LibraryError:
-    """The error of a file that is no task, with patterns for those that are, and for those of any other kind."""
+    """The error of a file that is not a task, with patterns for those that are, and for those of any other kind."""
     names, others = {file.name for file in tasks}, {file.name[0] for file in {*files}.difference(tasks)}
     inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
     shared = glob.escape(os.path.commonprefix([*names]))  # noqa: RUF071  # of letters
