@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import is_pattern, readable_name, seen_from
+from prealloc.files.paths import is_pattern, seen_from
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.text.task_files import FILE, Task, first_task, has_id, in_folder, main_list, one_each
+from prealloc.library.text.task_files import FILE, Task, first_task, has_id, in_folder, main_list, names_of, one_each
 from prealloc.model.fields import Fields
 from prealloc.model.words import shown
 
@@ -42,7 +42,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
         return None
     folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
     read = partial(one_each, checked=not by_pattern) if first else _all
-    source = read(folder, files, _names(folder, files), asked, keep)
+    source = read(folder, files, asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
     told = "" if held is None else f"; the first has a list {shown(held)}"
     took = f"took {count} as a task{told}" if first else f"took the tasks of {count}"
@@ -61,9 +61,9 @@ def within(source: Source, tasks_field: str | None) -> Source:
     return source._replace(read=read, made="lines", tasks_field=None) if "*" in (tasks_field or "") else source
 
 
-def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str]) -> Source:
+def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of all files, one after the other."""
-    firsts = list[int]()
+    names, firsts = names_of(folder, files), list[int]()
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
@@ -102,12 +102,3 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
         batch.refuse_twice()
     for text in batch.layout.texts:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
-
-
-def _names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
-    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
-    paths = [path.with_suffix("") for path in whole]
-    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
-    several = (names for names in tries if len(set(names)) == len(names) and all(names))
-    return next(several, [*map(Path.as_posix, whole)])

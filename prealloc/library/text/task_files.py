@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, files_of_pattern, read_file
 from prealloc.library.folder import libraries_below, patterns, stem
@@ -97,9 +98,16 @@ def _is_text(file: Path) -> bool:
     return name_parts(file.name).ending not in _OBJECT and not stem(file.name)
 
 
-def one_each(
-    folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str], *, checked: bool
-) -> Source:
+def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
+    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
+    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
+    paths = [path.with_suffix("") for path in whole]
+    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
+    several = (names for names in tries if len(set(names)) == len(names) and all(names))
+    return next(several, [*map(Path.as_posix, whole)])
+
+
+def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], *, checked: bool) -> Source:
     """The task in each file; if it is `checked`, files that are not all tasks are refused."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
@@ -120,6 +128,7 @@ def one_each(
                 _refuse_lists(folder, files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
+        names = names_of(folder, files) if added else [""] * len(files)
         for name, task in zip(names, tasks, strict=True):
             more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
             yield msgspec.json.encode(more | task) + b"\n"
