@@ -51,9 +51,8 @@ class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def is_of(self, descriptor: int) -> bool:
         """Whether this open file is the very same, as it was."""
-        stat = os.fstat(descriptor)
-        found = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        return found == (self.device, self.inode, self.bytes, self.mtime_ns)
+        found = msgspec.structs.asdict(FileIdentity.of(descriptor))
+        return found.items() <= msgspec.structs.asdict(self).items()
 
 
 def open_library_file(path: Path) -> int:
@@ -79,12 +78,10 @@ def _refusals(path: Path) -> Iterator[None]:
             problem = f"this link leads to {os.readlink(path)}, which is not there"
         raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
-        denied = isinstance(error.__cause__, PermissionError)
-        problem = "no permission to read it" if denied else str(error)
-        hint = (
-            f"chmod u+r {quoted(path)}, or run as its owner" if denied else "give a regular file that nothing writes to"
-        )
-        if str(error).endswith("FIFO"):
+        problem, hint = str(error), "give a regular file that nothing writes to"
+        if isinstance(error.__cause__, PermissionError):
+            problem, hint = "no permission to read it", f"chmod u+r {quoted(path)}, or run as its owner"
+        if problem.endswith("FIFO"):
             hint = f"give - as the library, and the text on standard input: cat {quoted(path)} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
@@ -175,11 +172,8 @@ def pieces_of(
 
 def changed_meanwhile(where: str) -> LibraryError:
     """The error of a file that is another at the end of reading it than at the beginning."""
-    return LibraryError(
-        "the file was changed while it was read",
-        where=where,
-        hint="wait until it is completely written, then try again",
-    )
+    hint = "wait until it is completely written, then try again"
+    return LibraryError("the file was changed while it was read", where=where, hint=hint)
 
 
 def head_of(path: Path, size: int = 16) -> bytes:

@@ -11,7 +11,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.text.sources import Proof, Source
 from prealloc.library.text.table import refuse_alike
-from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.json_value import MOST_DEPTH, NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
 NAME = "tasks in Python"
@@ -33,26 +33,21 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     return Source(NAME, NAME, read, "lines", once=True)
 
 
-def _rows_of(batch: Any) -> Iterator[Any]:
-    """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
-    refuse_alike(batch.schema.names, NAME)
-    for at in range(0, batch.num_rows, _ROWS):
-        yield from batch.slice(at, _ROWS).to_pylist()
-
-
-def _rows(tasks: Any) -> Iterable[Any]:
+def _rows(tasks: Any) -> Iterator[Any]:
     if hasattr(tasks, "iter_rows"):  # polars
-        rows: Iterable[Any] = tasks.iter_rows(named=True)
+        yield from tasks.iter_rows(named=True)
     elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
-        rows = tasks.to_dict("records")
-    elif hasattr(tasks, "to_batches"):  # Arrow
-        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch))
+        yield from tasks.to_dict("records")
+    elif hasattr(tasks, "to_batches"):  # Arrow, of which a batch may be all
+        refuse_alike(tasks.schema.names, NAME)
+        for batch in tasks.to_batches():
+            for at in range(0, batch.num_rows, _ROWS):
+                yield from batch.slice(at, _ROWS).to_pylist()
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
-        rows = tasks
+        yield from tasks
     else:
         problem = f"a task library is a path or an iterable of mappings, not {type(tasks).__name__}"
         raise LibraryError(problem, where=NAME, hint="give a list of dicts")
-    return rows
 
 
 def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
@@ -61,11 +56,8 @@ def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
     fields = {}
     for name, value in task.items():
         try:
-            if not isinstance(name, str):
-                raise NoJson(f"the key {name!r:.80} is not a string")
-            check_json(name, "a key")
             plain = value.tolist() if hasattr(value, "tolist") else value  # of numpy: as Python has it
-            check_json(plain, name)
+            check_json({name: plain}, "task", MOST_DEPTH + 1)
             fields[name] = plain
         except NoJson as error:
             if name in needed or EVERY_FIELD in needed:
