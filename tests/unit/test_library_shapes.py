@@ -83,6 +83,18 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
             planned(tmp_path / name)
 
 
+def test_a_key_in_yaml_is_its_text(tmp_path: Path) -> None:
+    """Law: a key is text as it is written, whatever it would be as a value; two of one text are one key twice."""
+    path = tmp_path / "t.yaml"
+    path.write_text("1: {on: x}\nno: {~: y}\n&a 0x1F: {n: *a}\n2024-01-01: {1.50: [z]}\n")
+    library = read_library(path, keep=("all",))
+    assert library.ids == ["1", "no", "0x1F", "2024-01-01"]
+    assert [task.extra for task in library.tasks(range(4))] == [{"on": "x"}, {"~": "y"}, {"n": 31}, {"1.50": ["z"]}]
+    path.write_text("1: {q: x}\n'1': {q: y}\n")
+    with pytest.raises(LibraryError, match="a key is there twice"):
+        read_library(path)
+
+
 def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
     """Law: what a task says itself comes before what it merges; several documents of lists are one list."""
     (tmp_path / "t.yaml").write_text("- &a {id: a, n: 1, m: 1}\n- &b {<<: *a, id: b, n: 2}\n---\n- {id: c, n: 3}\n")
