@@ -250,11 +250,13 @@ def test_a_place_may_be_too_deep(tmp_path: Path) -> None:
 
 
 def test_a_place_is_for_documents(tmp_path: Path) -> None:
-    """Law: rows have no places; a table, a database and Python's tasks are refused with one, and read without."""
+    """Law: rows have no places; lines, tables, databases and Python's tasks are refused with one, and read without."""
     table = tmp_path / "t.csv"
     table.write_text("id,q\na,1\n")
     libraries.convert(table, tmp_path / "t.db")
-    for library in (table, tmp_path / "t.db", [{"id": "a"}]):
+    with_lists = lines(tmp_path / "t.jsonl", [{"id": id, "tasks": [{"id": f"{id}.0"}]} for id in "ab"])
+    without = lines(tmp_path / "none.jsonl", [{"id": "a"}, {"id": "b"}])
+    for library in (with_lists, without, table, tmp_path / "t.db", [{"id": "a"}]):
         with pytest.raises(LibraryError, match="the library is not an object with lists"):
             read_library(library, fields=Fields(tasks_field="tasks"))
 
