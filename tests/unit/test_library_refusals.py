@@ -154,6 +154,48 @@ def test_of_lists_with_nothing_in_common_the_largest_is_offered_first(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "all_first"),
+    [
+        ({"n": 1, "q": 1}, {"q": 2}, True),
+        ({"n": 1, "q": 1}, {"q": 2, "n": 2, "m": 3}, True),
+        ({"name": "x", "n": 1}, {"name": "y", "m": 1}, False),
+        ({"name": "x", "n": 1}, {}, False),
+    ],
+)
+def test_lists_are_alike_if_one_has_all_fields_of_the_other(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], all_first: bool
+) -> None:
+    """Law: in whatever order they are; a name that both have does not make tasks of models and of servers."""
+    path = tmp_path / "t.json"
+    for document in ({"a": [first], "b": [second]}, {"x": {"a": [first], "b": [second]}}):
+        path.write_text(json.dumps(document))
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        assert ("*" in offered_place(caught.value)["tasks_field"]) == all_first
+
+
+@pytest.mark.parametrize(
+    ("document", "tasks"),
+    [
+        ({"a": [["x"], [1], "c"], "b": [["y"], [0], "d"]}, [{"list": [["x"], [1], "c"]}, {"list": [["y"], [0], "d"]}]),
+        ({"id": ["a", "b"], "n": [1, -2.5], "m": [None, "x"]}, [{"n": 1, "m": None}, {"n": -2.5, "m": "x"}]),
+        ({"id": {"0": "a", "1": "b"}, "n": {"0": 1, "1": "x"}}, [{"n": 1}, {"n": "x"}]),
+        ({"columns": ["id", "q"], "data": [["a", 1], ["b", "x"]]}, [{"q": 1}, {"q": "x"}]),
+        ({"columns": ["id", "q"], "data": [["a", 1], ["b", 2]], "nrows": 2, "by": {"n": 1}}, [{"q": 1}, {"q": 2}]),
+    ],
+)
+def test_values_of_a_document_become_the_tasks_that_they_are(tmp_path: Path, document: Any, tasks: list[Any]) -> None:
+    """Law: lists are columns if the cells of each are of one kind; else each is a task under its key."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document, indent=1))
+    with pytest.raises(LibraryError, match="it holds lists or columns, not tasks") as caught:
+        planned(path)
+    made = read_library(obeyed(caught.value, tmp_path, path), keep=("all",))
+    assert made.ids == ["a", "b"]
+    assert [task.extra for task in made.tasks([0, 1])] == tasks
+
+
+@pytest.mark.parametrize(
     ("name", "text", "first"),
     [
         ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"0": "What is 1?", "1": "1", "2": "A"}),
