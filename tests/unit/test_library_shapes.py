@@ -247,6 +247,31 @@ def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
     assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("id,q,\na,x,\n,,\n\nb,y,\n,,,\n", [{"id": "a", "q": "x", "": ""}, {"id": "b", "q": "y", "": ""}]),
+        ('id, "q, r", n \na, "x, y",1 \n', [{"id": "a", "q, r": "x, y", "n": "1 "}]),
+        ('id,"q, r",n \na, x, 1\n', [{"id": "a", "q, r": " x", "n": " 1"}]),
+        (",q\n7,x\n", [{"index": "7", "q": "x"}]),
+        (",index\n7,x\n", [{"": "7", "index": "x"}]),
+        ("q,\nx,7\n", [{"q": "x", "": "7"}]),
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_and_pandas_write_it(text: str, rows: list[dict[str, str]]) -> None:
+    """Law: rows without text are none; blanks around names, or behind each mark, are no part; an index has a name."""
+    made = [json.loads(row) for row in table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+    assert made == rows
+
+
+def test_blanks_do_not_tell_columns_apart() -> None:
+    """Law: two names that differ in blanks are one; a title has no title of its own in a table of one column."""
+    for text, told in (("q,q \nx,y\n", "two columns are called 'q'"), ("q\nx\ny,z\n", "the row has 2 cells")):
+        with pytest.raises(LibraryError, match=told) as caught:
+            [*table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+        assert "title" not in str(caught.value.hint)
+
+
 def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: the work for a table grows with its length, however long a cell is; line breaks are kept between pieces."""
     searched = 0
