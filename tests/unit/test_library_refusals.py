@@ -240,12 +240,13 @@ def test_many_tables_without_names_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
-    """Law: of words nothing is said about the first line."""
+    """Law: of words, and one column without a name, nothing is said about the first line."""
     path = tmp_path / "t.csv"
-    path.write_text("question,2nd answer\nx,y\n")
-    with pytest.raises(LibraryError, match="has no id") as caught:
-        planned(path)
-    assert str(caught.value.hint).startswith("name the field of the id")
+    for text in ("question,2nd answer\nx,y\n", "question,\nx,\n"):
+        path.write_text(text)
+        with pytest.raises(LibraryError, match="has no id") as caught:
+            planned(path)
+        assert str(caught.value.hint).startswith("name the field of the id")
 
 
 def test_tasks_lie_under_their_ids(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def if_without_names(where: str, names: Sequence[str]) -> str | None:
     """What to do if the first line of a table gives these names, and is a title or a task, or has a name twice."""
     _, ending, packed = name_parts(where)
     is_task, twice = any(map(_NO_NAME.fullmatch, names)), len({*names}) < len(names)
-    if ending in TABLES and len([*filter(None, names)]) == 1 < len(names):
+    if ending in TABLES and twice and len([*filter(None, names)]) == 1:
         return f"if the first line is a title: {rewrite(where, 'tail -n +2')}"
     if ending not in TABLES or not (is_task or twice):
         return None
@@ -81,7 +81,7 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
             for place, row in enumerate(filter(any, rows)):  # without empty lines, also those of a spreadsheet
                 if len(row) != len(names):
                     problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
-                    above = if_without_names(where, [*names, ""]) if place == 0 and len(names) == 1 else None
+                    above = if_without_names(where, [*names, "", ""]) if place == 0 and len(names) == 1 else None
                     raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=above or _HINT)
                 yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
         except csv.Error as error:
