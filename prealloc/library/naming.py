@@ -37,7 +37,7 @@ Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
-_MAY_BE_ID = re.compile(r"(([_ .-]|\A)(id|ID|Id|\$oid)|[a-z]I[dD])(_?v?\d+)?\Z")
+_MAY_BE_ID = re.compile(r"(([_ .-]|\A)(id|ID|Id|\$oid)|[a-z]I[dD])(_?v?\d+)?\Z|\A[iI]ndex\Z")
 _ABOUT = ("metadata", "meta", "info")
 """Objects in tasks that may hold the type."""
 _FEW_TASKS = 10
@@ -282,7 +282,7 @@ class Names:
         if asked.id_field is None:
             common = {name for column in self.ids for name in column.names}
             late = [path for path in _paths(first) if _MAY_BE_ID.search(path) and path not in common]
-            self.late = [Column((path,), _id) for path in late]
+            self.late = [Column((path,), _id) for path in sorted(late, key=lambda path: path.lower() == "index")]
             self.ids += self.late
         if len(self.ids) == 1 and asked.id_field is None is asked.id_from:
             self._maybe = [Column((name,), _id) for name, text in first.items() if _MAY_BE_ONE.fullmatch(text)]

@@ -5,7 +5,7 @@ ID_SPELLINGS = ("id", "instance_id")
 TYPE_SPELLINGS = ("task_type", "type")
 OTHER_IDS = (
     *("ID", "instanceId", "task_id", "question_id", "problem_id", "sample_id", "example_id", "qid", "uid", "uuid"),
-    *("_id", "unique_id", "idx", "index", "key", "name", "task_name"),
+    *("_id", "unique_id", "idx", "key", "name", "task_name"),
 )
 """Fields that may be the id in a library with neither of ours, the likeliest first: so, or as `TaskId`, `task-id`."""
 OTHER_TYPES = (

@@ -13,7 +13,7 @@ from rich.text import Text
 
 _ASCII = str.maketrans("…●◐↻·✓━─≤", "~*o^.+=-<")
 _TO_PASTE = re.compile(
-    r"(?<!\S)(?:python3 -[cm] |iconv -f |(?:z|bz|xz|zstd)cat |cat |mv |mkdir |7z x |find \S+ -).*|"
+    r"(?<!\S)(?:python3 -[cm] |iconv -f |(?:z|bz|xz|zstd)cat |cat |tail |mv |mkdir |7z x |find \S+ -).*|"
     r"`[^`]+`|pip install '[^']+'|(?<!\S)prealloc (?:plan|show|verify|diff|run|resume|status|results|debug|doctor|ctl|"
     r"memory|size|compare|report|export|rescore|host|experiment|library|config)(?= )(?! cannot)(?:(?!, )[^;`])*"
 )

@@ -33,6 +33,16 @@ def test_a_library_without_ids_is_refused_with_a_command_that_works(type_: Type)
     assert type_(*shlex.split(command)[1:]).code == 0
 
 
+def test_ids_that_are_there_twice_are_refused_with_a_command_that_works(type_: Type, tmp_path: Path) -> None:
+    """Law: first with one whose ids do not depend on the order; where the tasks are the same, their places are left."""
+    (tmp_path / "t.jsonl").write_text('{"id": "a", "q": 1}\n{"id": "a", "q": 2}\n')
+    (command,) = [" ".join(type_("plan", "t.jsonl", "-n", "2").err.split()).partition("such as: ")[2]]
+    assert shlex.split(command)[-2:] == ["--id-from", "content"]
+    assert type_(*shlex.split(command)[1:]).code == 0
+    (tmp_path / "t.jsonl").write_text('{"id": "a", "q": 1}\n{"id": "a", "q": 1}\n')
+    assert "if the tasks differ, or --id-from position" in " ".join(type_(*shlex.split(command)[1:]).err.split())
+
+
 @pytest.mark.parametrize(
     ("first", "second", "offered"),
     [

@@ -154,17 +154,65 @@ def test_of_lists_with_nothing_in_common_the_largest_is_offered_first(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "all_first"),
+    [
+        ({"n": 1, "q": 1}, {"q": 2}, True),
+        ({"n": 1, "q": 1}, {"q": 2, "n": 2, "m": 3}, True),
+        ({"name": "x", "n": 1}, {"name": "y", "m": 1}, False),
+        ({"name": "x", "n": 1}, {}, False),
+    ],
+)
+def test_lists_are_alike_if_one_has_all_fields_of_the_other(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], all_first: bool
+) -> None:
+    """Law: in whatever order they are; a name that both have does not make tasks of models and of servers."""
+    path = tmp_path / "t.json"
+    for document in ({"a": [first], "b": [second]}, {"x": {"a": [first], "b": [second]}}):
+        path.write_text(json.dumps(document))
+        with pytest.raises(LibraryError) as caught:
+            planned(path)
+        assert ("*" in offered_place(caught.value)["tasks_field"]) == all_first
+
+
+@pytest.mark.parametrize(
+    ("document", "tasks"),
+    [
+        ({"a": [["x"], [1], "c"], "b": [["y"], [0], "d"]}, [{"list": [["x"], [1], "c"]}, {"list": [["y"], [0], "d"]}]),
+        ({"id": ["a", "b"], "n": [1, -2.5], "m": [None, "x"]}, [{"n": 1, "m": None}, {"n": -2.5, "m": "x"}]),
+        ({"id": {"0": "a", "1": "b"}, "n": {"0": 1, "1": "x"}}, [{"n": 1}, {"n": "x"}]),
+        ({"columns": ["id", "q"], "data": [["a", 1], ["b", "x"]]}, [{"q": 1}, {"q": "x"}]),
+        ({"columns": ["id", "q"], "data": [["a", 1], ["b", 2]], "nrows": 2, "by": {"n": 1}}, [{"q": 1}, {"q": 2}]),
+    ],
+)
+def test_values_of_a_document_become_the_tasks_that_they_are(tmp_path: Path, document: Any, tasks: list[Any]) -> None:
+    """Law: lists are columns if the cells of each are of one kind; else each is a task under its key."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document, indent=1))
+    with pytest.raises(LibraryError, match="it holds lists or columns, not tasks") as caught:
+        planned(path)
+    made = read_library(obeyed(caught.value, tmp_path, path), keep=("all",))
+    assert made.ids == ["a", "b"]
+    assert [task.extra for task in made.tasks([0, 1])] == tasks
+
+
+@pytest.mark.parametrize(
     ("name", "text", "first"),
     [
         ("t.csv", "What is 1?,1,A\nWhat is 2?,2,B\n", {"0": "What is 1?", "1": "1", "2": "A"}),
         ("t.csv", "1;x;x\n2;x;y\n", {"0": "1", "1": "x", "2": "x"}),
         ("$(touch ran).tsv", f"{'long ' * 9}\tx\ny\tz\n", {"0": "long " * 9, "1": "x"}),
+        ("t.csv", "id;a;'b\"';a\n0;x;y;z\n", {"a": "x", "'b\"'": "y", "a.3": "z"}),
+        ("t.csv", "Our tasks,,\nid,a,b\n0,x,y\n", {"a": "x", "b": "y"}),
+        ("t.tsv", "# of ours, 2nd version\nid\ta\n0\tx\n", {"a": "x"}),
         ("t.csv", 'q,n\n"x, ""y""" ,1\n', {"q": 'x, "y" ', "n": "1"}),
         ("t.csv", 'q,n\n"x" y,1\n', {"q": '"x" y', "n": "1"}),
     ],
 )
 def test_what_mends_a_table_loses_nothing(tmp_path: Path, name: str, text: str, first: dict[str, str]) -> None:
-    """Law: a first line that may be a task is one behind the command, and a quote is what it seems to be."""
+    """Law: a first line that may be a task is one behind the command, a title is gone, and each column has a name.
+
+    A quote is what it seems to be.
+    """
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(LibraryError) as caught:
@@ -192,12 +240,13 @@ def test_many_tables_without_names_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_names_of_a_table_are_not_taken_for_a_task(tmp_path: Path) -> None:
-    """Law: of words, and one column without a name as pandas writes it, nothing is said about the first line."""
+    """Law: of words, and one column without a name, nothing is said about the first line."""
     path = tmp_path / "t.csv"
-    path.write_text(",question,2nd answer\n0,x,y\n")
-    with pytest.raises(LibraryError, match="has no id") as caught:
-        planned(path)
-    assert str(caught.value.hint).startswith("name the field of the id")
+    for text in ("question,2nd answer\nx,y\n", "question,\nx,\n"):
+        path.write_text(text)
+        with pytest.raises(LibraryError, match="has no id") as caught:
+            planned(path)
+        assert str(caught.value.hint).startswith("name the field of the id")
 
 
 def test_tasks_lie_under_their_ids(tmp_path: Path) -> None:
@@ -250,11 +299,13 @@ def test_a_place_may_be_too_deep(tmp_path: Path) -> None:
 
 
 def test_a_place_is_for_documents(tmp_path: Path) -> None:
-    """Law: rows have no places; a table, a database and Python's tasks are refused with one, and read without."""
+    """Law: rows have no places; lines, tables, databases and Python's tasks are refused with one, and read without."""
     table = tmp_path / "t.csv"
     table.write_text("id,q\na,1\n")
     libraries.convert(table, tmp_path / "t.db")
-    for library in (table, tmp_path / "t.db", [{"id": "a"}]):
+    with_lists = lines(tmp_path / "t.jsonl", [{"id": id, "tasks": [{"id": f"{id}.0"}]} for id in "ab"])
+    without = lines(tmp_path / "none.jsonl", [{"id": "a"}, {"id": "b"}])
+    for library in (with_lists, without, table, tmp_path / "t.db", [{"id": "a"}]):
         with pytest.raises(LibraryError, match="the library is not an object with lists"):
             read_library(library, fields=Fields(tasks_field="tasks"))
 
@@ -342,7 +393,7 @@ def test_lines_of_a_file_that_is_called_json_are_no_tasks(tmp_path: Path) -> Non
 
 def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
     """What the command in a hint wrote into the folder."""
-    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir) .+)", str(error.hint))
+    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir|tail) .+)", str(error.hint))
     assert command is not None
     assert command[1] in wrapped(str(error.hint), 30)
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -83,6 +83,18 @@ def test_one_file_of_yaml_or_toml_is_read_as_json_is(tmp_path: Path) -> None:
             planned(tmp_path / name)
 
 
+def test_a_key_in_yaml_is_its_text(tmp_path: Path) -> None:
+    """Law: a key is text as it is written, whatever it would be as a value; two of one text are one key twice."""
+    path = tmp_path / "t.yaml"
+    path.write_text("1: {on: x}\nno: {~: y}\n&a 0x1F: {n: *a}\n2024-01-01: {1.50: [z]}\n")
+    library = read_library(path, keep=("all",))
+    assert library.ids == ["1", "no", "0x1F", "2024-01-01"]
+    assert [task.extra for task in library.tasks(range(4))] == [{"on": "x"}, {"~": "y"}, {"n": 31}, {"1.50": ["z"]}]
+    path.write_text("1: {q: x}\n'1': {q: y}\n")
+    with pytest.raises(LibraryError, match="a key is there twice"):
+        read_library(path)
+
+
 def test_a_task_in_yaml_may_have_the_fields_of_another(tmp_path: Path) -> None:
     """Law: what a task says itself comes before what it merges; several documents of lists are one list."""
     (tmp_path / "t.yaml").write_text("- &a {id: a, n: 1, m: 1}\n- &b {<<: *a, id: b, n: 2}\n---\n- {id: c, n: 3}\n")
@@ -233,6 +245,31 @@ def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
     path.write_bytes(b'id,a\r\nx,"1,""2""\r\n3"\r\n\r\ny,' + b"z" * 300_000 + b"\r\n")
     library = read_library(path, keep=("a",))
     assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("id,q,\na,x,\n,,\n\nb,y,\n,,,\n", [{"id": "a", "q": "x", "": ""}, {"id": "b", "q": "y", "": ""}]),
+        ('id, "q, r", n \na, "x, y",1 \n', [{"id": "a", "q, r": "x, y", "n": "1 "}]),
+        ('id,"q, r",n \na, x, 1\n', [{"id": "a", "q, r": " x", "n": " 1"}]),
+        (",q\n7,x\n", [{"index": "7", "q": "x"}]),
+        (",index\n7,x\n", [{"": "7", "index": "x"}]),
+        ("q,\nx,7\n", [{"q": "x", "": "7"}]),
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_and_pandas_write_it(text: str, rows: list[dict[str, str]]) -> None:
+    """Law: rows without text are none; blanks around names, or behind each mark, are no part; an index has a name."""
+    made = [json.loads(row) for row in table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+    assert made == rows
+
+
+def test_blanks_do_not_tell_columns_apart() -> None:
+    """Law: two names that differ in blanks are one; a title has no title of its own in a table of one column."""
+    for text, told in (("q,q \nx,y\n", "two columns are called 'q'"), ("q\nx\ny,z\n", "the row has 2 cells")):
+        with pytest.raises(LibraryError, match=told) as caught:
+            [*table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+        assert "title" not in str(caught.value.hint)
 
 
 def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,9 +206,11 @@ class _Cutter:
         at = window.skip_space(1)
         behind = yield from (self._by_id(at) if self._found else self._at_path(asked or "tasks", at, values))
         end = window.dropped + behind
+        more = window.byte(behind := window.skip_space(behind))
+        if more == b"{" and asked is not None:  # JSON lines
+            raise no_document(asked, self._source.where)
         if not self._found:
-            more = window.byte(behind := window.skip_space(behind))
-            if more == b"{" and asked is None:  # objects of several lines each
+            if more == b"{":  # objects of several lines each
                 yield from self._lines()
                 return
             if more == b",":

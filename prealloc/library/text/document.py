@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.rows import FIELDS
+from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.refuse import rewrite_json
 from prealloc.library.text.sources import Source
 from prealloc.model.words import listed, shown, word
@@ -24,13 +25,15 @@ _LOOKED_INTO = 20
 # Objects in a document: more would copy it.
 _COLUMN = re.compile(rb'\[|\{[ \t\n\r]*"0"')
 _Column = list[Raw] | dict[str, Raw]
-_LIST_OF_OBJECTS = re.compile(rb'\[[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*")?')  # and its first key
-_SPLIT = "[dict(zip(d['columns'], row)) for row in d['data']]"
+_KIND = bytes.maketrans(b"-123456789f", b"0000000000t")  # of a JSON value, by its first byte
+_LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
+_SPLIT = ("columns", "data")  # the names and the rows of a table, as pandas and W&B call them
+_EACH = "{key: {'list': d[key]} for key in d}"
 
 Value = tuple[str, int, int]
 """A key of a document, where its value begins, and where it ends."""
-_Found = tuple[int, tuple[str, ...], bytes]
-"""What may be tasks: its size, its place, and the first key of its first task."""
+_Found = tuple[int, tuple[str, ...], frozenset[str]]
+"""What may be tasks: its size, its place, and the keys of its first task."""
 
 
 def rest_of(path: str, key: str) -> str | None:
@@ -47,12 +50,13 @@ def only_place(text: bytearray, values: Sequence[Value], source: Source, begins:
     object; or if another place was named. `begins` says where the document does.
     """
     asked, where = source.tasks_field, source.where
-    found = ((value, _LIST_OF_OBJECTS.match(text, value[1])) for value in values)
-    lists = [(end - at, (key,), first[1] or b"") for (key, at, end), first in found if first]
+    lists = [(end - at, (key,), keys) for key, at, end in values if (keys := _keys(text, at)) is not None]
     if len(lists) == 1 and asked is None:
         return next((key, at) for key, at, _ in values if key == lists[0][1][0])
-    if len(values) > 1 and not lists and all(_COLUMN.match(text, at) for _, at, _ in values):
-        _refuse_columns(text, values, where)
+    split = [value for value in values if value[0] in _SPLIT]
+    columns = split if len(split) == 2 else values
+    if len(columns) > 1 and not lists and all(_COLUMN.match(text, at) for _, at, _ in columns):
+        _refuse_columns(text, columns, where)
     at_brace = [value for value in values if text[value[1] : value[1] + 1] == b"{"]
     objects = [(key, FIELDS.decode(text[at:end])) for key, at, end in at_brace[:_LOOKED_INTO]]
     deeper = [found for key, fields in objects for found in _libraries_in(key, fields)]
@@ -72,37 +76,44 @@ def only_place(text: bytearray, values: Sequence[Value], source: Source, begins:
     elif lists:
         problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
     if len(values) == len(lists) > _LISTS_SHOWN:
-        each = rewrite_json(where, "{key: {'list': d[key]} for key in d}")
-        hint = f"make every task an object: {each}"
+        hint = f"make every task an object: {rewrite_json(where, _EACH)}"
     raise LibraryError(problem, where=", ".join(filter(None, [where, begins])), hint=hint)
 
 
 def _refuse_columns(text: bytearray, values: Sequence[Value], where: str) -> NoReturn:
     """Raises LibraryError for a document that has the values of each field together, or nothing but names."""
-    columns = (msgspec.json.decode(text[at:end], type=_Column) for _, at, end in values)
-    if len(set(map(len, columns))) > 1:
-        split = {"columns", "data"} <= {key for key, *_ in values}  # as pandas writes it
-        named = _SPLIT if split else "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
-        hint = f"make a task of each: {rewrite_json(where, named)}"
-        raise LibraryError("it holds lists, none of them of tasks", where=where, hint=hint)
-    each_of = "(each.values() if isinstance(each, dict) else each for each in d.values())"
-    rows = rewrite_json(where, f"[dict(zip(d, row)) for row in zip(*{each_of})]")
-    raise LibraryError("it holds columns, not tasks", where=where, hint=f"write its rows: {rows}")
+    columns = [msgspec.json.decode(text[at:end], type=_Column) for _, at, end in values]
+    kinds = [{bytes(cell)[:1].translate(_KIND) for cell in each} for each in columns if isinstance(each, list)]
+    made = "[dict(zip(d, row)) for row in zip(*(x.values() if isinstance(x, dict) else x for x in d.values()))]"
+    if {key for key, *_ in values} == {*_SPLIT}:
+        made = "[dict(zip(d['columns'], row)) for row in d['data']]"
+    elif any(len(kind - {b"n"}) > 1 for kind in kinds):
+        made = _EACH
+    elif len(set(map(len, columns))) > 1:
+        made = "[{'id': str(id), 'type': key} for key in d for id in d[key]]"
+    hint = f"make tasks of them: {rewrite_json(where, made)}"
+    raise LibraryError("it holds lists or columns, not tasks", where=where, hint=hint)
 
 
 def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
     """What may be tasks in an object of a document."""
     for name, raw in fields.items():
-        if found := _LIST_OF_OBJECTS.match(raw):
-            yield len(memoryview(raw)), (key, name), found[1] or b""
+        if (keys := _keys(bytes(raw))) is not None:
+            yield len(memoryview(raw)), (key, name), keys
     if len(fields) > 1 and all(bytes(raw)[:1] == b"{" for raw in fields.values()):
-        yield sum(len(memoryview(raw)) for raw in fields.values()), (key,), b"{"
+        yield sum(len(memoryview(raw)) for raw in fields.values()), (key,), frozenset("{")
+
+
+def _keys(text: bytes | bytearray, at: int = 0) -> frozenset[str] | None:
+    """The keys of the first object in a list of objects; None where none begins."""
+    found = _LIST_OF_OBJECTS.match(text, at)
+    return found and frozenset(key for key, _ in Cursor(text).fields(found.end() - 1))
 
 
 def _named(found: Sequence[_Found]) -> str:
-    """How to name each of these, the largest first; before them all, if their tasks begin with the same key."""
+    """How to name each of these, the largest first; before them all, if of any two first tasks one has all keys."""
     found = sorted(found, reverse=True)
-    paths, kinds = [path for _, path, _ in found], {(len(path), first) for _, path, first in found}
-    if len(found) > 1 == len(kinds) and found[0][2]:
+    paths, keys = [path for _, path, _ in found], sorted((keys for *_, keys in found), key=len)
+    if len(found) > 1 == len({*map(len, paths)}) and keys[0] and all(map(frozenset.issubset, keys, keys[1:])):
         paths.insert(0, tuple(names[0] if len({*names}) == 1 else "*" for names in zip(*paths, strict=True)))
     return listed((f"‹tasks_field› {word('.'.join(path))}" for path in paths), sep=" or ")

@@ -15,7 +15,7 @@ _LONGEST_INTEGER = 4300
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Plain values: dates and text with an own tag (`!function f`) stay as written; no key is twice, unless merged."""
+    """Plain values: keys, dates and text with an own tag (`!f x`) stay as written; no key is twice, unless merged."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         if node in self._flat:
             return
         self._flat.add(node)
-        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key.value, str)]
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
         if len(set(keys)) < len(keys):
             raise ConstructorError(None, None, "a key is there twice", node.start_mark)
         for merged in (value for key, value in node.value if key.tag.endswith(":merge")):
@@ -42,6 +42,9 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
                 if self._may_merge < 0:  # before any of it is copied
                     raise ConstructorError(None, None, TOO_MUCH, node.start_mark)
         super().flatten_mapping(node)
+        for place, (key, value) in enumerate(node.value):
+            if isinstance(key.value, str):  # a new node, as the value of another key may be an alias of this one
+                node.value[place] = (yaml.ScalarNode("tag:yaml.org,2002:str", key.value), value)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):

@@ -27,19 +27,26 @@ LONGEST_CELL = 2**31 - 1
 
 _LONGEST_HEAD = 1 << 20
 _NO_NAME = re.compile(r"(?s)[-+]?\d[\d.,]*|.{41,}")
+_QUOTED = re.compile(r'"[^"]*"')
 _HINT = "write the table again with what made it, or as JSON lines"
 
 
 def if_without_names(where: str, names: Sequence[str]) -> str | None:
-    """What to do if the first line of a table, which gives these names, is a task; None where they look like names."""
+    """What to do if the first line of a table gives these names, and is a title or a task, or has a name twice."""
     _, ending, packed = name_parts(where)
-    if ending not in TABLES or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
+    is_task, twice = any(map(_NO_NAME.fullmatch, names)), len({*names}) < len(names)
+    if ending in TABLES and twice and len([*filter(None, names)]) == 1:
+        return f"if the first line is a title: {rewrite(where, 'tail -n +2')}"
+    if ending not in TABLES or not (is_task or twice):
         return None
     head = "" if packed else head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
     delimiter = _delimiter(TABLES[ending], head.partition("\n")[0])
     if packed and delimiter == ",":
         return None  # which may be another
-    return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
+    if is_task:
+        return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
+    apart = [name if name not in names[:place] else f"{name}.{place}" for place, name in enumerate(names)]
+    return f"if the first line has names: {_as_lines(where, delimiter, f'{apart}', skip=1)}"
 
 
 def refuse_alike(names: Sequence[str], where: str) -> None:
@@ -51,7 +58,7 @@ def refuse_alike(names: Sequence[str], where: str) -> None:
 
 def _delimiter(usual: str, head: str) -> str:
     """What separates the cells, by the first line."""
-    marks = re.sub(r'"[^"]*"', "", head)
+    marks = _QUOTED.sub("", head)
     if usual != "," or "," in marks:
         return usual
     return next((mark for mark in ";\t|" if mark in marks), ",")  # as where the comma is in numbers
@@ -65,13 +72,17 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
             blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
             delimiter = _delimiter(delimiter, head)
             counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
-            rows = csv.reader(counted, delimiter=delimiter, strict=True)
-            names = next(filter(None, rows), [])
+            spaced = f"{delimiter} " in _QUOTED.sub("", head)
+            rows = csv.reader(counted, delimiter=delimiter, skipinitialspace=spaced, strict=True)
+            names = [name.strip() for name in next(filter(None, rows), [])]
+            if names[:1] == [""] and "" not in names[1:] and "index" not in names:
+                names[0] = "index"  # as pandas calls it
             refuse_alike(names, where)
-            for row in filter(None, rows):  # without empty lines
+            for place, row in enumerate(filter(any, rows)):  # without empty lines, also those of a spreadsheet
                 if len(row) != len(names):
                     problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
-                    raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
+                    above = if_without_names(where, [*names, "", ""]) if place == 0 and len(names) == 1 else None
+                    raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=above or _HINT)
                 yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
         except csv.Error as error:
             line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
@@ -82,13 +93,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
             raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=hint) from None
 
 
-def _as_lines(where: str, delimiter: str, option: str) -> str:
-    """A command that reads the table, or all of a pattern, by Python's own reader with an option."""
-    modules, row, each, path = "csv, json", "row", "", "0"
+def _as_lines(where: str, delimiter: str, option: str, skip: int = 0) -> str:
+    """A command that reads the table, or all of a pattern, by Python's own reader with an option, from a row on."""
+    modules, row, each, path = "csv, itertools, json", "row", "", "0"
     if is_pattern(Path(where)):
-        modules, row, path = "csv, glob, json", "dict(row, file=file)", "file"
+        modules, row, path = "csv, glob, itertools, json", "dict(row, file=file)", "file"
         each = f"for file in sorted(glob.glob({where!r}, recursive=True)) "
-    text = f"open({path}, encoding='utf-8-sig', newline=str())"
-    rows = f"{each}for row in csv.DictReader({text}, {option}, delimiter=chr({ord(delimiter)}))"
+    text = f"open({path}, encoding='utf-8-sig', newline=str()), {option}, delimiter=chr({ord(delimiter)})"
+    rows = f"{each}for row in itertools.islice(csv.DictReader({text}), {skip}, None)"
     code = f"import {modules}; csv.field_size_limit({LONGEST_CELL}); [print(json.dumps({row})) {rows}]"
     return f"{python(code)} > fixed-tasks.jsonl" if each else rewrite(where, python(code), ".jsonl")
