@@ -46,7 +46,7 @@ def _refused(
         told.append(tasks if id is None else f"{shown(id)} in {tasks}")
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
     more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""
-    hint = "give every task an id of its own, or ‹id_from› position; if the tasks differ, ‹id_from› content will do"
+    hint = "give every task an id of its own, or ‹id_from› position, or ‹id_from› content if the tasks differ"
     return LibraryError(f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint=hint)
 
 

@@ -34,13 +34,14 @@ def test_a_library_without_ids_is_refused_with_a_command_that_works(type_: Type)
 
 
 def test_ids_that_are_there_twice_are_refused_with_a_command_that_works(type_: Type, tmp_path: Path) -> None:
-    """Law: first with one whose ids do not depend on the order; where the tasks are the same, their places are left."""
-    (tmp_path / "t.jsonl").write_text('{"id": "a", "q": 1}\n{"id": "a", "q": 2}\n')
-    (command,) = [" ".join(type_("plan", "t.jsonl", "-n", "2").err.split()).partition("such as: ")[2]]
-    assert shlex.split(command)[-2:] == ["--id-from", "content"]
-    assert type_(*shlex.split(command)[1:]).code == 0
-    (tmp_path / "t.jsonl").write_text('{"id": "a", "q": 1}\n{"id": "a", "q": 1}\n')
-    assert "if the tasks differ, or --id-from position" in " ".join(type_(*shlex.split(command)[1:]).err.split())
+    """Law: it works whatever the tasks are; another, whose ids do not depend on their order, where they differ."""
+    for text, found in (('{"id": "a", "q": 1}\n{"id": "a", "q": 2}\n', 0), ('{"id": "a"}\n{"id": "a"}\n', 2)):
+        (tmp_path / "t.jsonl").write_text(text)
+        told = " ".join(type_("plan", "t.jsonl", "-n", "2").err.split())
+        command = shlex.split(told.partition("such as: ")[2])[1:]
+        assert command[-2:] == ["--id-from", "position"]
+        assert "or --id-from content if the tasks differ" in told
+        assert [type_(*command).code, type_(*command[:-1], "content", "--force").code] == [0, found]
 
 
 @pytest.mark.parametrize(
