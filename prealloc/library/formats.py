@@ -49,7 +49,7 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
             )
             return lines
         library = self.open(path, keep=keep, fields=fields)
-        return library.texts(library.order())
+        return library.texts(range(len(library)))
 
     def new(self, out: Path, *, force: bool) -> AbstractContextManager[Add]:
         """What takes tasks into a new library, which is at `out` if the block ends well; else nothing is left of it.

@@ -51,7 +51,7 @@ def change(
     value = json.loads((folder / INDEX).read_bytes())
     edit(value)
     (folder / NAMES).write_bytes((folder / NAMES).read_bytes() if names is None else names)
-    head = FORMAT.sealed(FORMAT.fields(value, Head[list[Part]], ""), "sha256", (folder / NAMES).read_bytes())
+    head = FORMAT.sealed(FORMAT.fields(value, Head[list[Part]], ""), (folder / NAMES).read_bytes())
     (folder / INDEX).write_bytes(FORMAT.encode(head))
 
 

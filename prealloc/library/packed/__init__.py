@@ -1,1 +1,1 @@
-"""Packed tables of tasks: the index of a JSON file (`index`), and the pool that processes share (`pool`)."""
+"""The packed table by which stored libraries find and prove their tasks; the index and the pool are little else."""

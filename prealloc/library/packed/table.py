@@ -149,7 +149,7 @@ class ColumnsBuilder:
         pieces = [_little(getattr(self, name)) for name in (*_columns(format), "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
         head = Head(**told, types=list(self.types), of=of)
-        return head if isinstance(self.counts, Meta) else format.sealed(head, "sha256", *pieces), pieces
+        return head if isinstance(self.counts, Meta) else format.sealed(head, *pieces), pieces
 
     def meta(self, format: StoredFormat) -> Meta:
         """What a library whose tasks lie in rows says of them."""
@@ -170,7 +170,7 @@ class Columns(Generic[T]):
             raise format.damaged("it is truncated, or has no tasks", where)
         if not all(0 <= count <= tasks for count in (head.without_workflow, head.two_ids)):
             raise format.damaged("its counts are impossible", where)
-        if head != format.sealed(head, "sha256", whole):
+        if head != format.sealed(head, whole):
             raise format.damaged("its content is not what was written", where)
         self.views = contextlib.ExitStack()
         """Of the columns: closed, they let go of them, and nothing can be read any more."""

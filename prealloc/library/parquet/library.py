@@ -154,7 +154,7 @@ def lines_of(path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[b
             yield from rows.lines(_batches(file, _TASKS_AT_ONCE, columns=rows.columns), where)
             return
     library = ParquetLibrary(path, keep=keep)
-    yield from library.texts(library.order())
+    yield from library.texts(range(len(library)))
 
 
 def lines_of_arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:

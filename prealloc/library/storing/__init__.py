@@ -1,1 +1,1 @@
-"""What the stored formats share: what stands first in each (format), what proves its tasks (stored), how it is made."""
+"""What else stored libraries share: what stands first in each (stored), how they are made, how boxes are read."""

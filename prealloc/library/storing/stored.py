@@ -28,12 +28,12 @@ class StoredFormat(NamedTuple):
         """The JSON document of these fields: format and version stand first."""
         return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
 
-    def sealed(self, fields: T, seal: str, *more: bytes | memoryview) -> T:
-        """These fields, of which `seal` is the sha256 of their document without it and of what else there is."""
-        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{seal: ""})))
+    def sealed(self, fields: T, *more: bytes | memoryview) -> T:
+        """These fields with the `sha256` of their document without it and of what else there is."""
+        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, sha256="")))
         for piece in more:
             whole.update(piece)
-        return msgspec.structs.replace(fields, **{seal: whole.hexdigest()})
+        return msgspec.structs.replace(fields, sha256=whole.hexdigest())
 
     def decode(self, text: bytes, shape: type[T], where: str) -> T:
         """The fields of such a document. Raises LibraryError."""
@@ -47,22 +47,18 @@ class StoredFormat(NamedTuple):
         """The same of a value that has been decoded."""
         if not isinstance(value, dict) or value.get("format") != self.name:
             raise self.damaged(f"it is not a {self.name} document", where)
-        self.refuse_version(value.get("version"), where)
-        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
-        try:
-            return msgspec.convert(fields, shape)
-        except msgspec.ValidationError as error:
-            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
-
-    def refuse_version(self, found: object, where: str) -> None:
-        """Raises LibraryError for any version but this one."""
-        if found != self.version or type(found) is not int:
+        if (found := value.get("version")) != self.version or type(found) is not int:
             raise LibraryError(
                 f"it has version {shown(found)}, this prealloc reads version {self.version}:"
                 " it was written by a newer prealloc, or is damaged",
                 where=where,
                 hint=f"use the prealloc that wrote it; or {self.again}",
             )
+        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
 
     def damaged(self, problem: str, where: str) -> LibraryError:
         """The error of a file that is of this format, or should be, and is not what was written."""
