@@ -27,5 +27,10 @@ def hash_of(raw: bytes) -> int:
 
 def stable_hashes(texts: Sequence[str]) -> list[int]:
     """`[stable_hash(text) for text in texts]`, at about half its cost (one unpacking for all)."""
-    digests = b"".join([blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts])
-    return list(struct.unpack(f">{len(texts)}Q", digests))
+    return hashes_of([text.encode("utf-8", "surrogatepass") for text in texts])
+
+
+def hashes_of(raws: Sequence[bytes]) -> list[int]:
+    """The same of texts, given their bytes."""
+    digests = b"".join([blake2b(raw, digest_size=8).digest() for raw in raws])
+    return list(struct.unpack(f">{len(raws)}Q", digests))

@@ -32,7 +32,8 @@ from prealloc.library import read_library
 from prealloc.library.cache import TaskCache
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import check_index, make_index
-from prealloc.library.packed.pool import SharedTaskPool
+from prealloc.library.packed.pool import FORMAT, SharedTaskPool
+from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.library import TextLibrary
 from prealloc.model.task import LightweightTask
 from prealloc.sample_library.write import write_sample
@@ -289,6 +290,38 @@ def test_too_many_types_for_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(each.name for each in tmp_path.iterdir()) == ["t.json"]
 
 
+def table() -> ColumnsBuilder:
+    """The columns of nine tasks."""
+    builder, numbers = ColumnsBuilder(), range(9)
+    builder.counts.tasks = 9
+    ids = [f"t{n}" for n in numbers]
+    builder.extend(ids, TYPES * 2 + ["a"], [bytes(16)] * 9, start=numbers, length=numbers, workflow=numbers)
+    builder.finish("")
+    return builder
+
+
+def test_an_order_that_leads_nowhere_is_refused() -> None:
+    """Law: a table whose check is right is refused all the same where its order names a task that there is not."""
+    builder = table()
+    builder.order[4] = 9
+    head, pieces = builder.pack(FORMAT, None)
+    with pytest.raises(LibraryError, match="its columns do not fit each other"):
+        Columns(head, memoryview(b"".join(pieces)), FORMAT, "")
+
+
+def test_a_table_is_the_same_for_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: columns are little-endian, whichever end the machine begins at: what it reads is what it wrote."""
+    written = {}
+    for order in ("little", "big"):
+        monkeypatch.setattr(sys, "byteorder", order)
+        head, pieces = table().pack(FORMAT, None)
+        written[order] = b"".join(pieces)
+        columns = Columns(head, memoryview(written[order]), FORMAT, "")
+        assert [columns.place(n) for n in range(9)] == [(n, n) for n in range(9)]
+        assert [columns.position(columns.id(n)) for n in range(9)] == [*range(9)]
+    assert written["little"][7::-1] == written["big"][:8]
+
+
 # -- as an object -----------------------------------------------------------------------------------------------
 
 
@@ -472,7 +505,8 @@ def test_what_the_cache_gives_is_ones_own(library: Path) -> None:
 
 READER = """
 import sys
-from prealloc.library.packed.pool import SharedTaskPool
+from prealloc.library.packed.pool import FORMAT, SharedTaskPool
+from prealloc.library.packed.table import Columns, ColumnsBuilder
 with SharedTaskPool(sys.argv[1]) as pool:
     print(sum(len(pool[id].workflow_json) for id in pool.ids), flush=True)
     sys.stdin.read()

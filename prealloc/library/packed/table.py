@@ -41,7 +41,7 @@ from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts, are_names, is_name
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks
-from prealloc.model.task_hash import hash_of, stable_hashes, utf8
+from prealloc.model.task_hash import hash_of, hashes_of, utf8
 
 MOST_HEAD = 16 << 20
 DIGEST_BYTES = 16
@@ -132,8 +132,8 @@ class ColumnsBuilder:
 
     def add_ids(self, ids: Sequence[str]) -> None:
         """Takes in the ids alone: enough to find one that is there twice."""
-        self.hash.extend(stable_hashes(ids))
         names = [utf8(id) for id in ids]
+        self.hash.extend(hashes_of(names))
         self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
         self.ids += b"".join(names)
 
