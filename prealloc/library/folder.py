@@ -32,15 +32,13 @@ def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
     what was converted beside a JSON file does not make its difficulty ambiguous. Raises LibraryError if no file or
     more than one of the same rank matches.
     """
+    if not os.path.isdir(path):
+        return path, None
     try:
-        if not path.is_dir():
-            return path, None
-        names = sorted(entry.name for entry in path.iterdir() if _may_be_one(entry))
+        names = sorted(each.name for each in path.iterdir() if each.is_dir() == (format_named(each.name) is PARTS))
     except OSError as error:
         problem = f"the folder cannot be read: {error.strerror}"
         raise LibraryError(problem, where=str(path), hint="give the library's file itself") from error
-    except ValueError as error:  # a NUL in the path
-        raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
         found = libraries_below(path)
         if len(found) == 1:
@@ -66,12 +64,6 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
     """
     prefix = {name: short.removesuffix(ending) for name in names if (short := stem(name)).endswith(ending)}
     return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
-
-
-def _may_be_one(entry: Path) -> bool:
-    """Whether something in a folder may be a library: of the names that end in one, .parts are of folders alone."""
-    format = format_named(entry.name)
-    return format is None or format.packs or entry.is_dir() == (format is PARTS)
 
 
 def stem(name: str) -> str:

@@ -103,7 +103,7 @@ def _find(
             if (files := of_files(path, fields, keep)) is not None:
                 return files, None
         file, took = (path, None) if is_parts(path) else choose(path, difficulty)
-        format = PARTS if file.is_dir() else binary_format(head_of(file))
+        format = PARTS if os.path.isdir(file) else binary_format(head_of(file))
         source = file_source(file, fields=fields, keep=keep)._replace(took=took)
     if fields.tasks_field is not None:
         from prealloc.library.text.files import within

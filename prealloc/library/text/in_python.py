@@ -33,26 +33,21 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     return Source(NAME, NAME, read, "lines", once=True)
 
 
-def _rows_of(batch: Any) -> Iterator[Any]:
-    """The rows of a batch of Arrow, which may hold all of a table. Raises LibraryError."""
-    refuse_alike(batch.schema.names, NAME)
-    for at in range(0, batch.num_rows, _ROWS):
-        yield from batch.slice(at, _ROWS).to_pylist()
-
-
-def _rows(tasks: Any) -> Iterable[Any]:
+def _rows(tasks: Any) -> Iterator[Any]:
     if hasattr(tasks, "iter_rows"):  # polars
-        rows: Iterable[Any] = tasks.iter_rows(named=True)
+        yield from tasks.iter_rows(named=True)
     elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
-        rows = tasks.to_dict("records")
-    elif hasattr(tasks, "to_batches"):  # Arrow
-        rows = (row for batch in tasks.to_batches() for row in _rows_of(batch))
+        yield from tasks.to_dict("records")
+    elif hasattr(tasks, "to_batches"):  # Arrow, of which a batch may be all
+        refuse_alike(tasks.schema.names, NAME)
+        for batch in tasks.to_batches():
+            for at in range(0, batch.num_rows, _ROWS):
+                yield from batch.slice(at, _ROWS).to_pylist()
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
-        rows = tasks
+        yield from tasks
     else:
         problem = f"a task library is a path or an iterable of mappings, not {type(tasks).__name__}"
         raise LibraryError(problem, where=NAME, hint="give a list of dicts")
-    return rows
 
 
 def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
