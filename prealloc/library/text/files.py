@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import os
-import re
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,35 +22,29 @@ from prealloc.library.disk import (
     files_of_pattern,
     read_file,
 )
-from prealloc.library.folder import libraries_below, stem
+from prealloc.library.folder import libraries_below
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
+from prealloc.library.text.alike import OBJECT, Task, has_id, is_text, main_list, object_in
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
-from prealloc.library.text.cursor import Damage
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import (
     FILE,
-    Task,
-    has_id,
+    how_to_give,
     list_told,
-    main_list,
     not_an_object,
     refuse_lists,
     refuse_other_kinds,
+    refuse_unlike,
 )
 from prealloc.library.text.markup import MARKUP, json_of
-from prealloc.library.text.refuse import HEAD, text_lines
+from prealloc.library.text.refuse import text_lines
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
-from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import shown
 
-_OBJECT = (".json", *MARKUP)
-_TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
-_LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 """What holds many tasks: JSON files beside it say something of them."""
 
@@ -68,8 +60,8 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     if by_pattern and not files:
         hint = "check the path: * is any name, ** any folders"
         raise LibraryError("there is no such file", where=str(path), hint=hint)
-    first = {} if has_place or not files else _first_task(files[0])
-    is_task = bool(first) or (by_pattern and not has_place and _is_text(files[0]))
+    first = {} if has_place or not files else object_in(files[0])
+    is_task = bool(first) or (by_pattern and not has_place and is_text(files[0]))
     is_document = len(files) == 1 and main_list(first) is not None and not has_id(first)
     if not by_pattern and (is_document if is_task else not has_place or len(files) < 2):
         return None
@@ -84,14 +76,16 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
 def _of_folder(folder: Path) -> list[Path]:
     """The files in a folder and in those below that may be a task each.
 
-    Where the highest files are all called alike, as in a folder per task, only files of that name count.
+    Where files so deep are all called alike, as in a folder per task, and most of those that are not deeper, only
+    files of that name count.
     """
     found = libraries_below(folder)
-    files = [file for file in found if file.suffix.lower() in _OBJECT]
-    highest = min((len(file.parts) for file in files), default=0)
-    names = [file.name for file in files if len(file.parts) == highest]
-    if len(names) > 1 == len(set(names)):
-        return [file for file in files if file.name == names[0]]
+    files = [file for file in found if file.suffix.lower() in OBJECT]
+    depths = [len(file.parts) for file in files]
+    for depth in sorted({*depths}):
+        names = [file.name for file in files if len(file.parts) == depth]
+        if len(names) > 1 == len({*names}) and 2 * len(names) > sum(each <= depth for each in depths):
+            return [file for file in files if file.name == names[0]]
     has_data = any(file.suffix.lower() in _DATA for file in found)
     return [] if has_data or len(files) == 1 < len(found) else files
 
@@ -113,7 +107,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
+        total, tasks, begins = sum(map(bytes_of, files)) if progress else 0, 0, dict[Path, Task]()
         firsts.clear()
         for file, name in zip(files, names, strict=True):
             firsts.append(tasks)
@@ -123,17 +117,17 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
-                    shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])
-                    problem = "" if shared else "its first task has no field in common with those of the files before"
-                    if batch.title is not None and has_id(_first_task(file)):
-                        held = shown(batch.title)
-                        problem = f"this seems to be a task with the list {held}, and the first file is none"
-                    if problem:
-                        raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
+                    begins[file] = batch.rows[0]
+                    if batch.title is not None and has_id(object_in(file)):
+                        problem = (
+                            f"this seems to be a task with the list {shown(batch.title)}, and the first file is none"
+                        )
+                        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files))
                 tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if asks_file else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
+        refuse_unlike(folder, begins)
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
@@ -171,8 +165,8 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
         best = common.best()[0]
         if checked:
             refuse_other_kinds(folder, files, tasks, common)
-            if best is None and asked.id_field is None and asked.id_from is None:
-                refuse_lists(folder, files, tasks)
+            if asked.id_field is None and asked.id_from is None:
+                refuse_lists(folder, files, tasks, None if best is None else best.names[0])
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
         for name, task in zip(_names(folder, files), tasks, strict=True):
@@ -180,27 +174,6 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             yield msgspec.json.encode(more | task) + b"\n"
 
     return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
-
-
-def _first_task(file: Path) -> Task:
-    """The fields of the object that a file holds; none if it is not an object, or itself a library."""
-    if name_parts(file.name).ending not in _OBJECT:
-        return {}
-    source = file_source(file)
-    with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
-        window = Window(pieces, source)
-        window.fill(HEAD)
-        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
-        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
-            return {}  # known by its beginning, mostly: it may be large
-        fields = FIELDS.decode(memoryview(window.text)[at:end])
-        return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
-    return {}
-
-
-def _is_text(file: Path) -> bool:
-    """Whether a file is not called as a library is, nor as an object."""
-    return name_parts(file.name).ending not in _OBJECT and not stem(file.name)
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
@@ -216,7 +189,7 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str]:
 def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
     """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
     try:
-        if _is_text(file):
+        if is_text(file):
             return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
         text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
         text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)

@@ -1,45 +1,19 @@
-"""Whether files are tasks, one each: what is refused of a folder, and the patterns that find its tasks."""
+"""Whether the files of a folder are tasks, one each: what is refused, and how to give those that are."""
 
 from __future__ import annotations
 
-import contextlib
 import glob
-import os
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-from msgspec import Raw
-
 from prealloc.errors import LibraryError
-from prealloc.library.disk import files_of_pattern
-from prealloc.library.folder import patterns
 from prealloc.library.naming import Names
-from prealloc.model.spelling import ID_SPELLINGS
-from prealloc.model.words import shown, word
+from prealloc.library.text.alike import Task, has_id, items_in, main_list, offer, unlike
+from prealloc.library.text.document import ROOT
+from prealloc.model.words import listed, quoted, shown, word
 
 FILE = "file"
 """The field with the name of a task's file, where somebody asks for it and the task has none."""
-_LISTS_OF_TASKS = re.compile(
-    "cases|data|dialog(ue)?s|entries|evals?(_cases)?|examples|instances|items|problems|prompts|questions|records|rows|"
-    "samples|scenarios|tests?(_cases)?|tasks",
-    re.IGNORECASE,
-)
-
-Task = dict[str, Raw]
-
-
-def has_id(task: Task) -> bool:
-    """Whether it is a task for sure: of others a list may hold the tasks."""
-    return not {*ID_SPELLINGS}.isdisjoint(task)
-
-
-def main_list(task: Task) -> str | None:
-    """The field that is the longest list of objects in a task."""
-    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
-    return max(lists, key=lists.__getitem__, default=None)
 
 
 def list_told(first: Task) -> str:
@@ -57,7 +31,7 @@ def refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task
     of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
     # Where each folder has two kinds, either is half of all.
     is_kind = 1 < len(of_first) == len({file.parent for file in files})
-    odd = _unlike(tasks, tasks) or (_unlike(of_first, tasks) if is_kind else [])
+    odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
     ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
     what = "the files have few fields in common, so they are not all tasks"
     for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
@@ -69,46 +43,50 @@ def refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task
     if odd:
         problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
         others = [files[at] for at in odd]
-        libraries = [files[at] for at in odd if main_list(tasks[at]) == "tasks"]
-        hint = _by_pattern(folder, sorted({*files}.difference(others)) or libraries, others)
-        raise LibraryError(problem, where=str(others[0]), hint=hint)
+        raise LibraryError(problem, where=str(others[0]), hint=how_to_give(folder, files, others))
 
 
-def _unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
-    """The tasks that have half or less of the fields that at least half of a kind have."""
-    count = Counter(key for task in kind for key in task)
-    usual = {key for key in count if 2 * count[key] >= len(kind)}
-    return [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
+def refuse_unlike(folder: Path, firsts: Mapping[Path, Task]) -> None:
+    """Raises LibraryError where the files that are read one after the other hold tasks of several kinds."""
+    files, tasks = [*firsts], [*firsts.values()]
+    if odd := unlike(tasks, tasks):
+        others = [files[at] for at in odd]
+        at = next((each for each in odd if unlike(tasks[:1], tasks[each : each + 1])), odd[0])
+        problem = f"its first task has few fields in common with those of the others: {', '.join(tasks[at])[:80]}"
+        raise LibraryError(problem, where=str(files[at]), hint=how_to_give(folder, files, others))
 
 
-def refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task]) -> None:
-    """Raises LibraryError where every file has a list with a usual name of task lists, and it is most of the text."""
-    name = main_list(tasks[0])
-    if name is None or not _LISTS_OF_TASKS.fullmatch(name) or any(main_list(task) != name for task in tasks):
+def refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
+    """Raises LibraryError where every file alone would be read as several tasks, and they are most of the text.
+
+    Not where its tasks have an `id`, unless the items of all lists have one too.
+    """
+    found = [items_in(task) for task in tasks]
+    items = [each for each in found if each is not None and (id is None or has_id(each.first))]
+    if len(items) < len(tasks) or 2 * sum(each.part for each in items) < len(items):
         return
-    if 2 * sum(len(bytes(task[name])) for task in tasks) >= sum(len(msgspec.json.encode(task)) for task in tasks):
-        items = f"if each item is a task, give ‹tasks_field› {word(name)}, and ‹type_field› {FILE} for a type a file"
-        hint = f"{items}\nif each file is a task, give ‹id_from› content"
-        many = f"each of the {len(files):,} files holds a list {shown(name)}"
-        raise LibraryError(f"{many}: its items may be the tasks, or the files", where=str(folder), hint=hint)
+    places = [*dict.fromkeys(each.place for each in items)]
+    hint = f"if each item is a task, give ‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    if len(places) > 1:
+        hint = f"if each item is a task, give one of the files: {listed(map(str, files))}"
+    each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
+    what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
+    many = f"each of the {len(files):,} files holds {what}"
+    hint = f"{hint}\nif each file is a task, give {each}"
+    raise LibraryError(f"{many}: its items may be the tasks, or the files", where=str(folder), hint=hint)
 
 
 def not_an_object(folder: Path, files: Sequence[Path], file: Path) -> LibraryError:
     """The error of a file among tasks that holds something else."""
     problem = "the file does not hold an object, and each file is to hold one task"
-    alike = [each for each in files if each.name == files[0].name]
-    return LibraryError(problem, where=str(file), hint=_by_pattern(folder, alike if len(alike) > 1 else ()))
+    return LibraryError(problem, where=str(file), hint=how_to_give(folder, files))
 
 
-def _by_pattern(folder: Path, tasks: Sequence[Path], odd: Sequence[Path] = ()) -> str:
-    """How to give the files that are tasks, and not the odd ones, or those of any other kind."""
-    names, others = {file.name for file in tasks}, {file.name[0] for file in odd}
-    inside = glob.escape(os.path.commonpath([file.parent for file in tasks])) if tasks else ""
-    shared = glob.escape(os.path.commonprefix([*names]))  # noqa: RUF071  # of letters
-    found = list[str]()
-    for begin in (shared, "[0-9]", f"[!{''.join(sorted(others))}]") if tasks else ():
-        pattern = os.path.join(inside, "**", begin if len(names) == 1 else f"{begin}*{tasks[0].suffix}")
-        with contextlib.suppress(LibraryError):
-            found += [pattern] if files_of_pattern(Path(pattern)) == tasks else []
-    some = patterns(folder, *found[:1])
-    return f"give those that are tasks by a pattern{some and f', such as {some}'}"
+def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
+    """How to give the files that are tasks, and not the odd ones, or those of any kind."""
+    found = offer(folder, files, odd)
+    patterns = found.patterns or offer(folder, files).patterns
+    if not patterns and found.libraries:
+        return f"give a file that holds tasks, such as {' or '.join(map(quoted, found.libraries))}"
+    patterns = patterns or [quoted(Path(glob.escape(str(folder)), "**", f"*{files[0].suffix}"))]
+    return f"give those that are tasks by a pattern, such as {' or '.join(patterns)}"
