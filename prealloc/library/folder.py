@@ -10,12 +10,11 @@ from pathlib import Path
 from prealloc.errors import LibraryError
 from prealloc.library.disk import files_below
 from prealloc.library.formats import PARTS, format_named
-from prealloc.library.text.alike import offer, stem
+from prealloc.library.text.kinds import offer, stem
 from prealloc.model.words import listed
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 _ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
-_LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 
 
 def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
@@ -73,15 +72,15 @@ def _offer(folder: Path, names: list[str]) -> str:
     shared = Counter(name for each in cuts for name, _ in each)
     best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
     found = {difficulty for name, difficulty in best if shared[name] > 1}
-    libraries = libraries_below(folder)
-    texts = [] if libraries else files_below(folder)
-    way = offer(folder, libraries or [file for file in texts if not _ABOUT.match(file.name)])
-    given = f"give one of its files: {listed(map(str, way.files))}" if libraries else _NONE
-    # Or there are none. Numbers are of parts, mostly.
-    if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
+    below, libraries = files_below(folder), libraries_below(folder)
+    patterns, files = offer(folder, libraries)
+    if 3 not in files.values():
+        patterns, _ = offer(folder, [file for file in below if not _ABOUT.match(file.name)])
+        patterns = patterns or offer(folder, below)[0]
+    given = f"give one of its files: {listed(map(str, files))}" if libraries else _NONE
+    if found:
         given += f"; or ‹difficulty›, one of: {', '.join(sorted(found)[:20])}"
     inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
     for name, count in inside.most_common(1):
         given += f", or the folder {folder / name}" if len(libraries) < 2 * count < 2 * len(libraries) else ""
-    several = way.patterns or offer(folder, texts).patterns
-    return f"{given}, or all of a kind: {' or '.join(several)}" if several else given
+    return f"{given}, or all of a kind: {' or '.join(patterns)}" if patterns else given

@@ -25,18 +25,22 @@ from prealloc.library.disk import (
 from prealloc.library.folder import libraries_below
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
-from prealloc.library.text.alike import OBJECT, Task, has_id, is_text, main_list, object_in
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import (
     FILE,
+    OBJECT,
+    Task,
+    has_id,
     how_to_give,
-    list_told,
-    not_an_object,
+    is_text,
+    main_list,
+    object_in,
     refuse_lists,
+    refuse_odd,
     refuse_other_kinds,
-    refuse_unlike,
+    unlike,
 )
 from prealloc.library.text.markup import MARKUP, json_of
 from prealloc.library.text.refuse import text_lines
@@ -68,7 +72,9 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
     source = _each(folder, files, asked, keep, checked=not by_pattern) if is_task else _all(folder, files, asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if is_task else ''}{len(files):,} files"
-    took = f"took {count} as a task{list_told(first)}" if is_task else f"took the tasks of {count}"
+    held = main_list(first)
+    told = "" if held is None else f"; the first has a list {shown(held)}"
+    took = f"took {count} as a task{told}" if is_task else f"took the tasks of {count}"
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)
 
@@ -127,7 +133,9 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                 yield from _lines(batch, {FILE: name} if asks_file else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
-        refuse_unlike(folder, begins)
+        kinds = [*begins.values()]
+        what = "the first tasks of the files have few fields in common, so they are not of one kind"
+        refuse_odd(what, folder, [*begins], kinds, unlike(kinds, kinds))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
@@ -198,4 +206,5 @@ def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Ta
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
-        raise not_an_object(folder, files, file) from None
+        problem = "the file does not hold an object, and each file is to hold one task"
+        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files)) from None

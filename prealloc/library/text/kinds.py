@@ -1,25 +1,113 @@
-"""Whether the files of a folder are tasks, one each: what is refused, and how to give those that are."""
+"""Of which kind files are, by what they hold: which may be tasks, which are unlike the others, and how to give them."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import glob
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.library.disk import bytes_of, files_below, head_of
+from prealloc.library.formats import binary_format, format_named
 from prealloc.library.naming import Names
-from prealloc.library.text.alike import Task, has_id, items_in, main_list, offer, unlike
+from prealloc.library.rows import FIELDS
+from prealloc.library.text.batches import batches
+from prealloc.library.text.cursor import Damage
 from prealloc.library.text.document import ROOT
+from prealloc.library.text.markup import MARKUP
+from prealloc.library.text.refuse import HEAD
+from prealloc.library.text.sources import OTHER, Proof, file_source
+from prealloc.library.text.window import Window
+from prealloc.library.unpack import name_parts
+from prealloc.model.document import UNREADABLE
+from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import listed, quoted, shown, word
+
+Task = dict[str, Raw]
 
 FILE = "file"
 """The field with the name of a task's file, where somebody asks for it and the task has none."""
+OBJECT = (".json", *MARKUP)
+"""How the name ends of a file that may be a task."""
+_TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
+_LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
+_OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+# What the package `datasets` says of a library, in files beside it.
+_MOST_SEEN = 1000
+"""Files of a folder that are looked into, at most; the others are taken for alike."""
 
 
-def list_told(first: Task) -> str:
-    """What to say of a list in the first task: its items may be what was meant."""
-    held = main_list(first)
-    return "" if held is None else f"; the first has a list {shown(held)}"
+def stem(name: str) -> str:
+    """The name without its ending; nothing for a file whose name is not that of a library."""
+    short, ending, _ = name_parts(name)
+    return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
+
+
+def is_text(file: Path) -> bool:
+    """Whether a file is not called as a library is, nor as an object."""
+    return name_parts(file.name).ending not in OBJECT and not stem(file.name)
+
+
+def has_id(task: Task) -> bool:
+    """Whether it is a task for sure: of others a list may hold the tasks."""
+    return not {*ID_SPELLINGS}.isdisjoint(task)
+
+
+def object_in(file: Path) -> Task:
+    """The fields of the object that a file holds; none if it is not an object, or itself a library."""
+    if name_parts(file.name).ending not in OBJECT:
+        return {}
+    source = file_source(file)
+    with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
+        window = Window(pieces, source)
+        window.fill(HEAD)
+        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
+        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
+            return {}  # known by its beginning, mostly: it may be large
+        fields = FIELDS.decode(memoryview(window.text)[at:end])
+        return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
+    return {}
+
+
+def unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
+    """The tasks that have half or less of the fields that at least half of a kind have.
+
+    Not one that has no other field than some task has that is of the kind.
+    """
+    count = Counter(key for task in kind for key in task)
+    usual = {key for key in count if 2 * count[key] >= len(kind)}
+    odd = [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
+    others = {frozenset(task) for task in tasks}.difference(frozenset(tasks[at]) for at in odd)
+    return [at for at in odd if not any({*tasks[at]} <= other for other in others)]
+
+
+def main_list(task: Task) -> str | None:
+    """The field that is the longest list of objects in a task."""
+    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
+    return max(lists, key=lists.__getitem__, default=None)
+
+
+def _items_in(task: Task) -> tuple[str, float, Task] | None:
+    """What may be tasks in an object: where, how much of its text, and the first. None where there are none.
+
+    They are its longest list, or its values if they are objects of one kind.
+    """
+    if (name := main_list(task)) is not None:
+        first = msgspec.json.decode(task[name], type=list[Raw])[0]
+        return name, len(memoryview(task[name])) / len(msgspec.json.encode(task)), FIELDS.decode(first)
+    are_objects = len(task) > 1 and all(raw[:1] == b"{" for raw in map(bytes, task.values()))
+    values = [FIELDS.decode(raw) for raw in task.values()] if are_objects else []
+    return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
 def refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
@@ -40,20 +128,15 @@ def refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task
             what = f"the file has no {names[0]}, and most others have one"
             odd = [at for at, id in enumerate(own) if id is None]
             break
+    refuse_odd(what, folder, files, tasks, odd)
+
+
+def refuse_odd(what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Task], odd: Sequence[int]) -> None:
+    """Raises LibraryError where any of the tasks is odd."""
     if odd:
-        problem = f"{what}: this one has {', '.join(tasks[odd[0]])[:80]}"
-        others = [files[at] for at in odd]
-        raise LibraryError(problem, where=str(others[0]), hint=how_to_give(folder, files, others))
-
-
-def refuse_unlike(folder: Path, firsts: Mapping[Path, Task]) -> None:
-    """Raises LibraryError where the files that are read one after the other hold tasks of several kinds."""
-    files, tasks = [*firsts], [*firsts.values()]
-    if odd := unlike(tasks, tasks):
-        others = [files[at] for at in odd]
-        at = next((each for each in odd if unlike(tasks[:1], tasks[each : each + 1])), odd[0])
-        problem = f"its first task has few fields in common with those of the others: {', '.join(tasks[at])[:80]}"
-        raise LibraryError(problem, where=str(files[at]), hint=how_to_give(folder, files, others))
+        problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
+        hint = how_to_give(folder, files, [files[at] for at in odd])
+        raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
 
 
 def refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
@@ -61,32 +144,94 @@ def refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id:
 
     Not where its tasks have an `id`, unless the items of all lists have one too.
     """
-    found = [items_in(task) for task in tasks]
-    items = [each for each in found if each is not None and (id is None or has_id(each.first))]
-    if len(items) < len(tasks) or 2 * sum(each.part for each in items) < len(items):
+    found = [_items_in(task) for task in tasks]
+    items = [each for each in found if each is not None and (id is None or has_id(each[2]))]
+    if len(items) < len(tasks) or 2 * sum(part for _, part, _ in items) < len(items):
         return
-    places = [*dict.fromkeys(each.place for each in items)]
-    hint = f"if each item is a task, give ‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    places = [*dict.fromkeys(place for place, _, _ in items)]
     if len(places) > 1:
-        hint = f"if each item is a task, give one of the files: {listed(map(str, files))}"
+        way = f"one of the files: {listed(map(str, files))}"
+    else:
+        way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
     each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
     what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
-    many = f"each of the {len(files):,} files holds {what}"
-    hint = f"{hint}\nif each file is a task, give {each}"
-    raise LibraryError(f"{many}: its items may be the tasks, or the files", where=str(folder), hint=hint)
-
-
-def not_an_object(folder: Path, files: Sequence[Path], file: Path) -> LibraryError:
-    """The error of a file among tasks that holds something else."""
-    problem = "the file does not hold an object, and each file is to hold one task"
-    return LibraryError(problem, where=str(file), hint=how_to_give(folder, files))
+    problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
+    hint = f"if each item is a task, give {way}\nif each file is a task, give {each}"
+    raise LibraryError(problem, where=str(folder), hint=hint)
 
 
 def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
-    """How to give the files that are tasks, and not the odd ones, or those of any kind."""
-    found = offer(folder, files, odd)
-    patterns = found.patterns or offer(folder, files).patterns
-    if not patterns and found.libraries:
-        return f"give a file that holds tasks, such as {' or '.join(map(quoted, found.libraries))}"
+    """How to give the files that are tasks, and not the odd ones, unless half are."""
+    alike = [file for file in files if file not in odd]
+    patterns, ranks = offer(folder, alike if 2 * len(odd) < len(files) else files)
+    patterns = patterns or offer(folder, alike)[0]
+    if not patterns and (hold := [quoted(file) for file, rank in ranks.items() if rank > 1]):
+        return f"give a file that holds tasks, such as {' or '.join(hold[:5])}"
     patterns = patterns or [quoted(Path(glob.escape(str(folder)), "**", f"*{files[0].suffix}"))]
     return f"give those that are tasks by a pattern, such as {' or '.join(patterns)}"
+
+
+def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
+    """How to give these files: by patterns, the best first; or one, and whether it holds tasks (3), or may (2).
+
+    A pattern finds several of them, all of one kind, and nothing else. First come those of names with "task", then of
+    names that are alike but for numbers and half of all, then those that do not look into folders, then those of lists
+    of tasks, then those of most files. None leaves out all files of the highest folder: below it may be results.
+    """
+    held, below, found = dict[Path, tuple[int, Task]](), files_below(folder), dict[tuple[Path, ...], Any]()
+    for file in files:
+        held[file] = _held(file) if len(held) < _MOST_SEEN else (held[files[0]][0], {})
+    ranks = {file: rank for file, (rank, _) in held.items() if rank}
+    for inside, is_deep, name in _candidates({file: held[file][1] for file in ranks}, below):
+        there = (file for file in below if inside == file.parent or (is_deep and inside in file.parents))
+        some = tuple(file for file in there if fnmatchcase(file.name, name))
+        if len(some) < 2 or not {*some} <= {*ranks}:
+            continue
+        firsts, kinds, is_object = [held[file][1] for file in some], {ranks[file] for file in some}, ranks[some[0]] < 3
+        highest = min(len(file.parts) for file, rank in ranks.items() if is_object or rank == 3)
+        if unlike(firsts, firsts) or (3 if is_object else 1) in kinds or highest < min(len(f.parts) for f in some):
+            continue
+        same = [file for file in ranks if file.suffix == some[0].suffix]
+        is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= len(same)
+        key = ("task" not in name, not is_alike, is_deep, is_object, -len(some), -sum(map(bytes_of, some)))
+        found.setdefault(some, (key, quoted(Path(glob.escape(str(inside)), "**" if is_deep else "", name))))
+    ranked = sorted(files, key=lambda file: (-held[file][0], len(file.parts), file))
+    return [pattern for _, pattern in sorted(found.values())[:5]], {file: held[file][0] for file in ranked}
+
+
+def _held(file: Path) -> tuple[int, Task]:
+    """Whether a file holds tasks (3), an object with what may be tasks (2), another or a text (1), or neither (0).
+
+    And its first task, as far as it is known.
+    """
+    if is_text(file):
+        return int(re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD)) is None), {}
+    with contextlib.suppress(LibraryError):
+        if task := object_in(file):
+            items = None if has_id(task) else _items_in(task)
+            return (2, items[2]) if items and 2 * items[1] >= 1 else (1, task)
+        if binary_format(head_of(file)):  # to look into it may take long
+            return 3, {}
+        with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
+            return 3, next((batch.rows[0] for batch in found if batch.rows), {})
+    return 0, {}
+
+
+def _candidates(files: Mapping[Path, Task], below: Sequence[Path]) -> Iterator[tuple[Path, bool, str]]:
+    """Patterns that may find files of one kind: a folder, whether those in it are meant too, and how names are."""
+    for ending, count in Counter(file.suffix for file in files).most_common(3):
+        every = [file for file in files if file.suffix == ending]
+        odd = unlike([files[file] for file in every], [files[file] for file in every])
+        names = [name for name, same in Counter(map(_without_numbers, every)).most_common(5) if same > 1]
+        for some in (every, [file for at, file in enumerate(every) if at not in odd]) if count > 1 else ():
+            letters = {file.name[0] for file in below if file.suffix == ending and file not in some}
+            letters -= {file.name[0] for file in some}
+            shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
+            begins = ("*", f"{glob.escape(shared)}*", "[0-9]*", f"[!{''.join(sorted(letters))}]*" if letters else "*")
+            inside = Path(os.path.commonpath([file.parent for file in some or every]))
+            for name in (*names, *(f"{begin}{ending}" for begin in begins if ending)):
+                yield from ((inside, is_deep, name) for is_deep in (False, True))
+
+
+def _without_numbers(file: Path) -> str:
+    return re.sub(r"\d+(-of-\d+)?", "[0-9]*", glob.escape(file.name))
