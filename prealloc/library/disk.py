@@ -79,12 +79,10 @@ def _refusals(path: Path) -> Iterator[None]:
             problem = f"this link leads to {os.readlink(path)}, which is not there"
         raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
-        denied = isinstance(error.__cause__, PermissionError)
-        problem = "no permission to read it" if denied else str(error)
-        hint = (
-            f"chmod u+r {quoted(path)}, or run as its owner" if denied else "give a regular file that nothing writes to"
-        )
-        if str(error).endswith("FIFO"):
+        problem, hint = str(error), "give a regular file that nothing writes to"
+        if isinstance(error.__cause__, PermissionError):
+            problem, hint = "no permission to read it", f"chmod u+r {quoted(path)}, or run as its owner"
+        if problem.endswith("FIFO"):
             hint = f"give - as the library, and the text on standard input: cat {quoted(path)} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
@@ -175,11 +173,8 @@ def pieces_of(
 
 def changed_meanwhile(where: str) -> LibraryError:
     """The error of a file that is another at the end of reading it than at the beginning."""
-    return LibraryError(
-        "the file was changed while it was read",
-        where=where,
-        hint="wait until it is completely written, then try again",
-    )
+    hint = "wait until it is completely written, then try again"
+    return LibraryError("the file was changed while it was read", where=where, hint=hint)
 
 
 def head_of(path: Path, size: int = 16) -> bytes:

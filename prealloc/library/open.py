@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,19 +114,16 @@ def _find(
 
 
 def _refuse_address(path: str) -> None:
-    found = re.match(r"(hf|https?|s3|gs)://?((?:datasets/)?([^/]*/[^/]*)/?(.*))", path)
-    if found is None:
-        return
-    scheme, *parts = ["" if part is None else part and shlex.quote(part) for part in found.groups()]
-    path = f"{scheme}://{found[2]}"  # a Path has made one of two slashes
-    given = shlex.quote(path)
-    commands = {
-        "hf": " ".join(filter(None, ["hf download", *parts[1:], "--repo-type dataset --local-dir ."])),
-        "s3": f"aws s3 cp {given} .",
-        "gs": f"gcloud storage cp {given} .",
-    }
-    hint = f"fetch it, and give the file: {commands.get(scheme, f'curl -LO {given}')}"
-    raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
+    if found := re.match(r"(hf|https?|s3|gs)://?((?:datasets/)?([^/]*/[^/]*)/?(.*))", path):
+        path = f"{found[1]}://{found[2]}"  # a Path has made one of two slashes
+        given, parts = word(path), " ".join(map(word, filter(None, found.groups()[2:])))
+        commands = {
+            "hf": f"hf download {parts} --repo-type dataset --local-dir .",
+            "s3": f"aws s3 cp {given} .",
+            "gs": f"gcloud storage cp {given} .",
+        }
+        hint = f"fetch it, and give the file: {commands.get(found[1], f'curl -LO {given}')}"
+        raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
 def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...] = ()) -> Source | None:

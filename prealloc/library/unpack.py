@@ -129,8 +129,5 @@ _PACKINGS: dict[str, tuple[bytes, Callable[[], Any]]] = {
 
 
 def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError:
-    return LibraryError(
-        f"{problem}, near byte {position} of the {kind} file",
-        where=where,
-        hint=f"make the file again, or check it with `{kind} --test`",
-    )
+    hint = f"make the file again, or check it with `{kind} --test`"
+    return LibraryError(f"{problem}, near byte {position} of the {kind} file", where=where, hint=hint)

@@ -11,7 +11,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.text.sources import Proof, Source
 from prealloc.library.text.table import refuse_alike
-from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.json_value import MOST_DEPTH, NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
 NAME = "tasks in Python"
@@ -56,11 +56,8 @@ def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
     fields = {}
     for name, value in task.items():
         try:
-            if not isinstance(name, str):
-                raise NoJson(f"the key {name!r:.80} is not a string")
-            check_json(name, "a key")
             plain = value.tolist() if hasattr(value, "tolist") else value  # of numpy: as Python has it
-            check_json(plain, name)
+            check_json({name: plain}, "task", MOST_DEPTH + 1)
             fields[name] = plain
         except NoJson as error:
             if name in needed or EVERY_FIELD in needed:

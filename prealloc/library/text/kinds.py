@@ -19,8 +19,7 @@ from msgspec import Raw
 from prealloc.errors import LibraryError
 from prealloc.library.disk import bytes_of, files_below, head_of
 from prealloc.library.formats import binary_format, format_named
-from prealloc.library.naming import Names
-from prealloc.library.rows import FIELDS
+from prealloc.library.rows import FIELDS, NULL
 from prealloc.library.text.batches import batches
 from prealloc.library.text.cursor import Damage
 from prealloc.library.text.document import ROOT
@@ -31,12 +30,9 @@ from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts
 from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS
-from prealloc.model.words import listed, quoted, shown, word
+from prealloc.model.words import quoted
 
 Task = dict[str, Raw]
-
-FILE = "file"
-"""The field with the name of a task's file, where somebody asks for it and the task has none."""
 OBJECT = (".json", *MARKUP)
 """How the name ends of a file that may be a task."""
 _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
@@ -53,18 +49,15 @@ def stem(name: str) -> str:
     return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
 
 
-def is_text(file: Path) -> bool:
-    """Whether a file is not called as a library is, nor as an object."""
-    return name_parts(file.name).ending not in OBJECT and not stem(file.name)
-
-
 def has_id(task: Task) -> bool:
     """Whether it is a task for sure: of others a list may hold the tasks."""
     return not {*ID_SPELLINGS}.isdisjoint(task)
 
 
-def object_in(file: Path) -> Task:
-    """The fields of the object that a file holds; none if it is not an object, or itself a library."""
+def first_task(file: Path) -> Task:
+    """The fields of the object that a file holds, or its text; none if it is anything else, or itself a library."""
+    if is_text(file):
+        return {"text": NULL}
     if name_parts(file.name).ending not in OBJECT:
         return {}
     source = file_source(file)
@@ -77,6 +70,11 @@ def object_in(file: Path) -> Task:
         fields = FIELDS.decode(memoryview(window.text)[at:end])
         return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
     return {}
+
+
+def is_text(file: Path) -> bool:
+    """Whether a file is not called as a library is, nor as an object."""
+    return name_parts(file.name).ending not in OBJECT and not stem(file.name)
 
 
 def unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
@@ -97,7 +95,7 @@ def main_list(task: Task) -> str | None:
     return max(lists, key=lists.__getitem__, default=None)
 
 
-def _items_in(task: Task) -> tuple[str, float, Task] | None:
+def items_in(task: Task) -> tuple[str, float, Task] | None:
     """What may be tasks in an object: where, how much of its text, and the first. None where there are none.
 
     They are its longest list, or its values if they are objects of one kind.
@@ -110,54 +108,12 @@ def _items_in(task: Task) -> tuple[str, float, Task] | None:
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
-def refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
-    """Raises LibraryError where not all of the files are tasks.
-
-    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
-    called as the first); or no id, where most have one that tells them apart.
-    """
-    of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
-    # Where each folder has two kinds, either is half of all.
-    is_kind = 1 < len(of_first) == len({file.parent for file in files})
-    odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
-    ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
-    what = "the files have few fields in common, so they are not all tasks"
-    for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
-        own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
-        if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
-            what = f"the file has no {names[0]}, and most others have one"
-            odd = [at for at, id in enumerate(own) if id is None]
-            break
-    refuse_odd(what, folder, files, tasks, odd)
-
-
 def refuse_odd(what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Task], odd: Sequence[int]) -> None:
     """Raises LibraryError where any of the tasks is odd."""
     if odd:
         problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
         hint = how_to_give(folder, files, [files[at] for at in odd])
         raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
-
-
-def refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
-    """Raises LibraryError where every file alone would be read as several tasks, and they are most of the text.
-
-    Not where its tasks have an `id`, unless the items of all lists have one too.
-    """
-    found = [_items_in(task) for task in tasks]
-    items = [each for each in found if each is not None and (id is None or has_id(each[2]))]
-    if len(items) < len(tasks) or 2 * sum(part for _, part, _ in items) < len(items):
-        return
-    places = [*dict.fromkeys(place for place, _, _ in items)]
-    if len(places) > 1:
-        way = f"one of the files: {listed(map(str, files))}"
-    else:
-        way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
-    each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
-    what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
-    problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
-    hint = f"if each item is a task, give {way}\nif each file is a task, give {each}"
-    raise LibraryError(problem, where=str(folder), hint=hint)
 
 
 def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
@@ -207,8 +163,8 @@ def _held(file: Path) -> tuple[int, Task]:
     if is_text(file):
         return int(re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD)) is None), {}
     with contextlib.suppress(LibraryError):
-        if task := object_in(file):
-            items = None if has_id(task) else _items_in(task)
+        if task := first_task(file):
+            items = None if has_id(task) else items_in(task)
             return (2, items[2]) if items and 2 * items[1] >= 1 else (1, task)
         if binary_format(head_of(file)):  # to look into it may take long
             return 3, {}

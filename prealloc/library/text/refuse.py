@@ -65,8 +65,6 @@ _WAYS_OUT = (
     (r"\A(?!.*\.(?i:json[l5]?|ndjson)(\.\w+)?: ).* begins with", "if a line is a task", _A_LINE, ".jsonl"),
 )
 """For a text that is nearly JSON: words of the refusal, a command that makes JSON of it, the new file's ending."""
-_SPECIAL = r'["$`\\!]'
-# What double quotes do not hide from a shell.
 _TAGGED = "yaml.SafeLoader.add_constructor(None, lambda _, node: node.tag + chr(32) + node.value)"
 _YAML = (f", yaml; {_TAGGED}", "yaml.safe_load(sys.stdin)")
 _LOADED = {".toml": (", tomllib", "tomllib.load(sys.stdin.buffer)"), ".yaml": _YAML, ".yml": _YAML}
@@ -83,8 +81,8 @@ def rewrite(where: str, program: str, ending: str = "") -> str:
 
 
 def python(code: str) -> str:
-    """A command that runs some Python."""
-    return f"python3 -c {shlex.quote(code)}" if re.search(_SPECIAL, code) else f'python3 -c "{code}"'
+    """A command that runs some Python, in double quotes where they hide all of it from a shell."""
+    return f"python3 -c {shlex.quote(code)}" if re.search(r'["$`\\!]', code) else f'python3 -c "{code}"'
 
 
 def rewrite_json(where: str, expression: str) -> str:

@@ -1,0 +1,145 @@
+"""Files that are a task each: what one holds, what is refused of a folder, and the patterns that find its tasks."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Generator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.disk import Progress, read_file
+from prealloc.library.folder import libraries_below
+from prealloc.library.naming import Names
+from prealloc.library.rows import FIELDS, field_of
+from prealloc.library.text.document import ROOT
+from prealloc.library.text.kinds import (
+    OBJECT,
+    Task,
+    has_id,
+    how_to_give,
+    is_text,
+    items_in,
+    refuse_odd,
+    unlike,
+)
+from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.refuse import text_lines
+from prealloc.library.text.sources import Proof, Source
+from prealloc.library.unpack import name_parts, unpack_stream
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.words import listed, shown, word
+
+FILE = "file"
+"""The field with the name of a task's file, where somebody asks for it and the task has none."""
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+"""What holds many tasks: JSON files beside it say something of them."""
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that may be a task each.
+
+    Where files so deep are all called alike, as in a folder per task, and most of those that are not deeper, only
+    files of that name count.
+    """
+    found = libraries_below(folder)
+    files = [file for file in found if file.suffix.lower() in OBJECT]
+    depths = [len(file.parts) for file in files]
+    for depth in sorted({*depths}):
+        names = [file.name for file in files if len(file.parts) == depth]
+        if len(names) > 1 == len({*names}) and 2 * len(names) > sum(each <= depth for each in depths):
+            return [file for file in files if file.name == names[0]]
+    has_data = any(file.suffix.lower() in _DATA for file in found)
+    return [] if has_data or len(files) == 1 < len(found) else files
+
+
+def one_each(
+    folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str], *, checked: bool
+) -> Source:
+    """The task in each file; if it is `checked`, files that are not all tasks are refused."""
+
+    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
+        tasks = []
+        for count, file in enumerate(files, 1):
+            content = read_file(file)
+            proof.begin(str(file.relative_to(folder)), len(content))
+            proof(content)
+            tasks.append(_task(file, content, folder, files))
+            if progress:
+                progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
+        common = Names(COMMON, tasks[0], str(folder))
+        common.take(len(tasks), partial(field_of, tasks), list)
+        best = common.best()[0]
+        if checked:
+            _refuse_other_kinds(folder, files, tasks, common)
+            if asked.id_field is None and asked.id_from is None:
+                _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
+        added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
+        added += ["id"] if best in (None, *common.late) else []
+        for name, task in zip(names, tasks, strict=True):
+            more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
+            yield msgspec.json.encode(more | task) + b"\n"
+
+    return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
+
+
+def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
+    """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
+    try:
+        if is_text(file):
+            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
+        text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
+        text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
+        return FIELDS.decode(compact(text))
+    except StrictJsonError as error:
+        where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
+        raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
+    except msgspec.DecodeError:
+        problem = "the file does not hold an object, and each file is to hold one task"
+        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files)) from None
+
+
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
+    """Raises LibraryError where not all of the files are tasks.
+
+    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
+    called as the first); or no id, where most have one that tells them apart.
+    """
+    of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
+    # Where each folder has two kinds, either is half of all.
+    is_kind = 1 < len(of_first) == len({file.parent for file in files})
+    odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
+    ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
+    what = "the files have few fields in common, so they are not all tasks"
+    for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
+        own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
+        if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
+            what = f"the file has no {names[0]}, and most others have one"
+            odd = [at for at, id in enumerate(own) if id is None]
+            break
+    refuse_odd(what, folder, files, tasks, odd)
+
+
+def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
+    """Raises LibraryError where every file alone would be read as several tasks, and they are most of the text.
+
+    Not where its tasks have an `id`, unless the items of all lists have one too.
+    """
+    found = [items_in(task) for task in tasks]
+    items = [each for each in found if each is not None and (id is None or has_id(each[2]))]
+    if len(items) < len(tasks) or 2 * sum(part for _, part, _ in items) < len(items):
+        return
+    places = [*dict.fromkeys(place for place, _, _ in items)]
+    if len(places) > 1:
+        way = f"one of the files: {listed(map(str, files))}"
+    else:
+        way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
+    what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
+    problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
+    hint = f"if each item is a task, give {way}\nif each file is a task, give {each}"
+    raise LibraryError(problem, where=str(folder), hint=hint)
