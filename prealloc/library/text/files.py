@@ -17,8 +17,9 @@ from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_o
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
+from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
-from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, main_list, refuse_odd, unlike
+from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, items_in, refuse_odd, unlike
 from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.text.task_files import FILE, in_folder, one_each
 from prealloc.model.fields import Fields
@@ -37,15 +38,15 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
         hint = "check the path: * is any name, ** any folders"
         raise LibraryError("there is no such file", where=str(path), hint=hint)
     first = {} if has_place or not files else first_task(files[0])
-    held = main_list(first)
-    is_document = len(files) == 1 and held is not None and not has_id(first)
+    items = items_in(first)
+    is_document = len(files) == 1 and items is not None and not has_id(first)
     if not by_pattern and (is_document if first else not has_place or len(files) < 2):
         return None
     folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
     read = partial(one_each, checked=not by_pattern) if first else _all
     source = read(folder, files, _names(folder, files), asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
-    told = "" if held is None else f"; the first has a list {shown(held)}"
+    told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
     took = f"took {count} as a task{told}" if first else f"took the tasks of {count}"
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)

@@ -89,20 +89,15 @@ def unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
     return [at for at in odd if not any({*tasks[at]} <= other for other in others)]
 
 
-def main_list(task: Task) -> str | None:
-    """The field that is the longest list of objects in a task."""
-    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
-    return max(lists, key=lists.__getitem__, default=None)
-
-
 def items_in(task: Task) -> tuple[str, float, Task] | None:
-    """What may be tasks in an object: where, how much of its text, and the first. None where there are none.
+    """The longest list of an object, or its values if they are objects of one kind: what may be tasks.
 
-    They are its longest list, or its values if they are objects of one kind.
+    Their place, their part of its text, and the first.
     """
-    if (name := main_list(task)) is not None:
+    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
+    if name := max(lists, key=lists.__getitem__, default=None):
         first = msgspec.json.decode(task[name], type=list[Raw])[0]
-        return name, len(memoryview(task[name])) / len(msgspec.json.encode(task)), FIELDS.decode(first)
+        return name, lists[name] / len(msgspec.json.encode(task)), FIELDS.decode(first)
     are_objects = len(task) > 1 and all(raw[:1] == b"{" for raw in map(bytes, task.values()))
     values = [FIELDS.decode(raw) for raw in task.values()] if are_objects else []
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
@@ -128,7 +123,7 @@ def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -
 
 
 def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
-    """How to give these files: by patterns, the best first; or one, and whether it holds tasks (3), or may (2).
+    """How to give these files: by patterns, or one, with whether it holds tasks (3), or may (2); the best first.
 
     A pattern finds several of them, all of one kind, and nothing else. First come those of names with "task", then of
     names that are alike but for numbers and half of all, then those that do not look into folders, then those of lists
@@ -137,35 +132,32 @@ def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, in
     held, below, found = dict[Path, tuple[int, Task]](), files_below(folder), dict[tuple[Path, ...], Any]()
     for file in files:
         held[file] = _held(file) if len(held) < _MOST_SEEN else (held[files[0]][0], {})
-    ranks = {file: rank for file, (rank, _) in held.items() if rank}
-    for inside, is_deep, name in _candidates({file: held[file][1] for file in ranks}, below):
+    for inside, is_deep, name in _candidates({file: first for file, (rank, first) in held.items() if rank}, below):
         there = (file for file in below if inside == file.parent or (is_deep and inside in file.parents))
         some = tuple(file for file in there if fnmatchcase(file.name, name))
-        if len(some) < 2 or not {*some} <= {*ranks}:
-            continue
-        firsts, kinds, is_object = [held[file][1] for file in some], {ranks[file] for file in some}, ranks[some[0]] < 3
-        highest = min(len(file.parts) for file, rank in ranks.items() if is_object or rank == 3)
-        if unlike(firsts, firsts) or (3 if is_object else 1) in kinds or highest < min(len(f.parts) for f in some):
-            continue
-        same = [file for file in ranks if file.suffix == some[0].suffix]
-        is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= len(same)
-        key = ("task" not in name, not is_alike, is_deep, is_object, -len(some), -sum(map(bytes_of, some)))
-        found.setdefault(some, (key, quoted(Path(glob.escape(str(inside)), "**" if is_deep else "", name))))
+        ranks, firsts = zip(*(held.get(file, (0, {})) for file in some), strict=True) if some else ((0,), ())
+        is_object = ranks[0] < 3
+        highest = min(len(file.parts) for file, (rank, _) in held.items() if rank and (is_object or rank == 3))
+        is_mixed = bool({0, 3 if is_object else 1}.intersection(ranks) or unlike(firsts, firsts))
+        if len(some) > 1 and not is_mixed and highest == min(len(file.parts) for file in some):
+            same = sum(file.suffix == some[0].suffix for file in files)
+            is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= same
+            key = ("task" not in name, not is_alike, is_deep, is_object, -len(some), -sum(map(bytes_of, some)))
+            found.setdefault(some, (key, quoted(Path(glob.escape(str(inside)), "**" if is_deep else "", name))))
     ranked = sorted(files, key=lambda file: (-held[file][0], len(file.parts), file))
     return [pattern for _, pattern in sorted(found.values())[:5]], {file: held[file][0] for file in ranked}
 
 
 def _held(file: Path) -> tuple[int, Task]:
-    """Whether a file holds tasks (3), an object with what may be tasks (2), another or a text (1), or neither (0).
+    """Whether a file holds tasks (3), an object with what may be tasks (2), another or a text (1), or nothing such (0).
 
     And its first task, as far as it is known.
     """
-    if is_text(file):
-        return int(re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD)) is None), {}
     with contextlib.suppress(LibraryError):
         if task := first_task(file):
             items = None if has_id(task) else items_in(task)
-            return (2, items[2]) if items and 2 * items[1] >= 1 else (1, task)
+            is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
+            return (2, items[2]) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, task)
         if binary_format(head_of(file)):  # to look into it may take long
             return 3, {}
         with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
@@ -175,18 +167,17 @@ def _held(file: Path) -> tuple[int, Task]:
 
 def _candidates(files: Mapping[Path, Task], below: Sequence[Path]) -> Iterator[tuple[Path, bool, str]]:
     """Patterns that may find files of one kind: a folder, whether those in it are meant too, and how names are."""
-    for ending, count in Counter(file.suffix for file in files).most_common(3):
+    for ending in {file.suffix for file in files} - {""}:
         every = [file for file in files if file.suffix == ending]
         odd = unlike([files[file] for file in every], [files[file] for file in every])
-        names = [name for name, same in Counter(map(_without_numbers, every)).most_common(5) if same > 1]
-        for some in (every, [file for at, file in enumerate(every) if at not in odd]) if count > 1 else ():
-            letters = {file.name[0] for file in below if file.suffix == ending and file not in some}
-            letters -= {file.name[0] for file in some}
+        names = [name for name, _ in Counter(map(_without_numbers, every)).most_common(5)]
+        for some in (every, [file for at, file in enumerate(every) if at not in odd] or every):
+            others = {file.name[0] for file in {*below}.difference(some) if file.suffix == ending}
+            letters = "".join(sorted(others.difference(file.name[0] for file in some)))
             shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
-            begins = ("*", f"{glob.escape(shared)}*", "[0-9]*", f"[!{''.join(sorted(letters))}]*" if letters else "*")
-            inside = Path(os.path.commonpath([file.parent for file in some or every]))
-            for name in (*names, *(f"{begin}{ending}" for begin in begins if ending)):
-                yield from ((inside, is_deep, name) for is_deep in (False, True))
+            shapes = (*names, f"{glob.escape(shared)}*{ending}", f"[!{letters}]*{ending}")
+            inside = Path(os.path.commonpath([file.parent for file in some]))
+            yield from ((inside, is_deep, name) for name in shapes for is_deep in (False, True))
 
 
 def _without_numbers(file: Path) -> str:

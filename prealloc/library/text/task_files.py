@@ -17,16 +17,7 @@ from prealloc.library.folder import libraries_below
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
 from prealloc.library.text.document import ROOT
-from prealloc.library.text.kinds import (
-    OBJECT,
-    Task,
-    has_id,
-    how_to_give,
-    is_text,
-    items_in,
-    refuse_odd,
-    unlike,
-)
+from prealloc.library.text.kinds import OBJECT, Task, has_id, how_to_give, is_text, items_in, refuse_odd, unlike
 from prealloc.library.text.markup import MARKUP, json_of
 from prealloc.library.text.refuse import text_lines
 from prealloc.library.text.sources import Proof, Source
@@ -134,10 +125,8 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id
     if len(items) < len(tasks) or 2 * sum(part for _, part, _ in items) < len(items):
         return
     places = [*dict.fromkeys(place for place, _, _ in items)]
-    if len(places) > 1:
-        way = f"one of the files: {listed(map(str, files))}"
-    else:
-        way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    way = way if len(places) == 1 else f"one of the files: {listed(map(str, files))}"
     each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
     what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
     problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
