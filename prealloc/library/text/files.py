@@ -43,11 +43,11 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     if not by_pattern and (is_document if first else not has_place or len(files) < 2):
         return None
     folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
-    read = partial(one_each, checked=not by_pattern) if first else _all
-    source = read(folder, files, _names(folder, files), asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
     told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
-    took = f"took {count} as a task{told}" if first else f"took the tasks of {count}"
+    took = [f"took {count} as a task{told}" if first else f"took the tasks of {count}"]
+    read = partial(one_each, odd=None if by_pattern else took) if first else _all
+    source = read(folder, files, _names(folder, files), asked, keep)
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)
 

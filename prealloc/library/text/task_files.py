@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,9 +50,9 @@ def in_folder(folder: Path) -> list[Path]:
 
 
 def one_each(
-    folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str], *, checked: bool
+    folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str], odd: list[str] | None
 ) -> Source:
-    """The task in each file; if it is `checked`, files that are not all tasks are refused."""
+    """The task in each file. Unless it is None, files that are no tasks are refused, and `odd` is told of others."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
@@ -65,10 +66,11 @@ def one_each(
         common = Names(COMMON, tasks[0], str(folder))
         common.take(len(tasks), partial(field_of, tasks), list)
         best = common.best()[0]
-        if checked:
+        if odd is not None:
             _refuse_other_kinds(folder, files, tasks, common)
             if asked.id_field is None and asked.id_from is None:
                 _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
+            odd[1:] = _lacking(files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
         for name, task in zip(names, tasks, strict=True):
@@ -76,6 +78,14 @@ def one_each(
             yield msgspec.json.encode(more | task) + b"\n"
 
     return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
+
+
+def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
+    """The files without a field that all others have, of more than a few."""
+    count = Counter(key for task in tasks for key in task)
+    usual = {key for key in count if count[key] == len(tasks) - 1 > 2}
+    lacking = ((file, sorted(usual.difference(task))) for file, task in zip(files, tasks, strict=True))
+    return [f"{file} has no {', '.join(fields)}, which all others have" for file, fields in lacking if fields]
 
 
 def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
