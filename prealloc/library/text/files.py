@@ -69,7 +69,7 @@ def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Field
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        total, tasks, begins = sum(map(bytes_of, files)) if progress else 0, 0, dict[Path, Task]()
+        total, tasks, begins = sum(map(bytes_of, files)) if progress else 0, 0, dict[Path, list[str]]()
         told = progress and (lambda done, size: progress(proof.size, max(total, proof.size)))
         firsts.clear()
         for file, name in zip(files, names, strict=True):
@@ -79,7 +79,7 @@ def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Field
             source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
-                    begins[file] = batch.rows[0]
+                    begins[file] = [*batch.rows[0]]  # not the text that they are in
                     if batch.title is not None and has_id(first_task(file)):
                         held = shown(batch.title)
                         problem = f"this seems to be a task with the list {held}, and the first file is none"

@@ -8,7 +8,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def is_text(file: Path) -> bool:
     return name_parts(file.name).ending not in OBJECT and not stem(file.name)
 
 
-def unlike(kind: Sequence[Task], tasks: Sequence[Task]) -> list[int]:
+def unlike(kind: Sequence[Collection[str]], tasks: Sequence[Collection[str]]) -> list[int]:
     """The tasks that have half or less of the fields that at least half of a kind have.
 
     Not one that has no other field than some task has that is of the kind.
@@ -103,8 +103,10 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
-def refuse_odd(what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Task], odd: Sequence[int]) -> None:
-    """Raises LibraryError where any of the tasks is odd."""
+def refuse_odd(
+    what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Collection[str]], odd: Sequence[int]
+) -> None:
+    """Raises LibraryError where any of the tasks, or of their fields, is odd."""
     if odd:
         problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
         hint = how_to_give(folder, files, [files[at] for at in odd])
@@ -129,55 +131,59 @@ def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, in
     names that are alike but for numbers and half of all, then those that do not look into folders, then those of lists
     of tasks, then those of most files. None leaves out all files of the highest folder: below it may be results.
     """
-    held, below, found = dict[Path, tuple[int, Task]](), files_below(folder), dict[tuple[Path, ...], Any]()
+    held, found = dict[Path, tuple[int, frozenset[str]]](), dict[tuple[Path, ...], Any]()
     for file in files:
-        held[file] = _held(file) if len(held) < _MOST_SEEN else (held[files[0]][0], {})
-    for inside, is_deep, name in _candidates({file: first for file, (rank, first) in held.items() if rank}, below):
-        there = (file for file in below if inside == file.parent or (is_deep and inside in file.parents))
-        some = tuple(file for file in there if fnmatchcase(file.name, name))
-        ranks, firsts = zip(*(held.get(file, (0, {})) for file in some), strict=True) if some else ((0,), ())
+        held[file] = _held(file) if len(held) < _MOST_SEEN else (held[files[0]][0], frozenset())
+    known = {file: names for file, (rank, names) in held.items() if rank}
+    for some, pattern in _candidates(known, files_below(folder)):
+        if len(some) < 2 or not {*some} <= {*known}:
+            continue
+        kind, ranks = [known[file] for file in some], [held[file][0] for file in some]
         is_object = ranks[0] < 3
-        highest = min(len(file.parts) for file, (rank, _) in held.items() if rank and (is_object or rank == 3))
-        is_mixed = bool({0, 3 if is_object else 1}.intersection(ranks) or unlike(firsts, firsts))
-        if len(some) > 1 and not is_mixed and highest == min(len(file.parts) for file in some):
-            same = sum(file.suffix == some[0].suffix for file in files)
-            is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= same
-            key = ("task" not in name, not is_alike, is_deep, is_object, -len(some), -sum(map(bytes_of, some)))
-            found.setdefault(some, (key, quoted(Path(glob.escape(str(inside)), "**" if is_deep else "", name))))
+        highest = min(len(file.parts) for file in known if is_object or held[file][0] == 3)
+        if (3 if is_object else 1) in ranks or unlike(kind, kind) or highest < min(len(file.parts) for file in some):
+            continue
+        same = sum(file.suffix == some[0].suffix for file in known)
+        is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= same
+        key = ("task" not in pattern.name, not is_alike, "**" in pattern.parts, is_object, -len(some))
+        found.setdefault(some, (*key, -sum(map(bytes_of, some)), quoted(pattern)))
     ranked = sorted(files, key=lambda file: (-held[file][0], len(file.parts), file))
-    return [pattern for _, pattern in sorted(found.values())[:5]], {file: held[file][0] for file in ranked}
+    return [pattern for *_, pattern in sorted(found.values())[:5]], {file: held[file][0] for file in ranked}
 
 
-def _held(file: Path) -> tuple[int, Task]:
+def _held(file: Path) -> tuple[int, frozenset[str]]:
     """Whether a file holds tasks (3), an object with what may be tasks (2), another or a text (1), or nothing such (0).
 
-    And its first task, as far as it is known.
+    And the fields of its first task, as far as they are known.
     """
     with contextlib.suppress(LibraryError):
         if task := first_task(file):
             items = None if has_id(task) else items_in(task)
             is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
-            return (2, items[2]) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, task)
+            return (2, frozenset(items[2])) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, frozenset(task))
         if binary_format(head_of(file)):  # to look into it may take long
-            return 3, {}
+            return 3, frozenset()
         with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
-            return 3, next((batch.rows[0] for batch in found if batch.rows), {})
-    return 0, {}
+            return 3, next((frozenset(batch.rows[0]) for batch in found if batch.rows), frozenset())
+    return 0, frozenset()
 
 
-def _candidates(files: Mapping[Path, Task], below: Sequence[Path]) -> Iterator[tuple[Path, bool, str]]:
-    """Patterns that may find files of one kind: a folder, whether those in it are meant too, and how names are."""
+def _candidates(
+    files: Mapping[Path, Collection[str]], below: Sequence[Path]
+) -> Iterator[tuple[tuple[Path, ...], Path]]:
+    """Patterns that may find files of one kind, with what each finds."""
     for ending in {file.suffix for file in files} - {""}:
-        every = [file for file in files if file.suffix == ending]
+        every, there = ([file for file in each if file.suffix == ending] for each in (files, below))
         odd = unlike([files[file] for file in every], [files[file] for file in every])
         names = [name for name, _ in Counter(map(_without_numbers, every)).most_common(5)]
         for some in (every, [file for at, file in enumerate(every) if at not in odd] or every):
-            others = {file.name[0] for file in {*below}.difference(some) if file.suffix == ending}
-            letters = "".join(sorted(others.difference(file.name[0] for file in some)))
+            letters = {file.name[0] for file in {*there}.difference(some)}.difference(file.name[0] for file in some)
             shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
-            shapes = (*names, f"{glob.escape(shared)}*{ending}", f"[!{letters}]*{ending}")
             inside = Path(os.path.commonpath([file.parent for file in some]))
-            yield from ((inside, is_deep, name) for name in shapes for is_deep in (False, True))
+            for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
+                found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
+                yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
+                yield tuple(found), Path(glob.escape(str(inside)), "**", name)
 
 
 def _without_numbers(file: Path) -> str:
