@@ -15,6 +15,7 @@ from prealloc.model.words import listed
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
 _ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
+_LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 
 
 def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
@@ -78,7 +79,8 @@ def _offer(folder: Path, names: list[str]) -> str:
         patterns, _ = offer(folder, [file for file in below if not _ABOUT.match(file.name)])
         patterns = patterns or offer(folder, below)[0]
     given = f"give one of its files: {listed(map(str, files))}" if libraries else _NONE
-    if found:
+    # Or there are no difficulties. Numbers are of parts, mostly.
+    if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
         given += f"; or ‹difficulty›, one of: {', '.join(sorted(found)[:20])}"
     inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
     for name, count in inside.most_common(1):
