@@ -232,12 +232,12 @@ def test_a_pattern_that_is_offered_finds_tasks_of_one_kind(tmp_path: Path, name:
 
 def test_one_file_of_each_kind_is_offered_as_it_is(tmp_path: Path) -> None:
     """Law: no pattern finds questions with their answers; files with tasks are told first, whatever holds none last."""
-    put_all = {"answers.jsonl": '{"id": "a", "answer": 1}', "schema.json": '{"$schema": "x"}'}
+    put_all = {"answers.jsonl": '{"id": "a", "answer": 1}', "a.json": '{"about": "x"}'}
     for name, text in {**put_all, "questions.jsonl": '{"id": "a", "q": 1, "level": 2, "tools": []}'}.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    files = ", ".join(str(tmp_path / name) for name in ("answers.jsonl", "questions.jsonl", "schema.json"))
+    files = ", ".join(str(tmp_path / name) for name in ("answers.jsonl", "questions.jsonl", "a.json"))
     assert caught.value.hint == f"give one of its files: {files}"
     with pytest.raises(LibraryError, match="few fields in common") as caught:
         read_library(tmp_path / "*.jsonl", fields=Fields(id_from="position"))
@@ -255,6 +255,18 @@ def test_without_a_library_files_of_any_ending_are_offered(tmp_path: Path) -> No
         read_library(tmp_path)
     assert read_library(offered_pattern(caught.value)).ids == ["1_a", "2_b"]
     assert "png" not in str(caught.value.hint)
+
+
+def test_texts_are_offered_beside_what_holds_no_tasks(tmp_path: Path) -> None:
+    """Law: a document in the folder of a task hides its text as little as a list of names does."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "task.md").write_text(f"Do {name}")
+        (tmp_path / name / "needs.yml").write_text("- chat\n- cloud\n")
+        (tmp_path / name / "people.json").write_text('[["x"]]')
+    with pytest.raises(LibraryError, match="6 files that may be libraries") as caught:
+        read_library(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
 
 
 def test_parts_without_a_field_in_common_are_not_one_library(tmp_path: Path) -> None:

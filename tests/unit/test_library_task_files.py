@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ def test_a_folder_a_task_holds_files_of_one_name(tmp_path: Path, above: int) -> 
     put(tmp_path, {f"tasks/{name}/task.json": {"prompt": name} for name in "abc"})
     put(tmp_path, {"tasks/a/data/input.json": {"prompt": 1}, "tasks/a/data/output.json": {"prompt": 2}})
     assert read_library(tmp_path).ids == ["a", "b", "c"]
+    put(tmp_path / "most", {f"{name}.json": {"prompt": name} for name in "xyz"})
+    put(tmp_path / "most", {f"{name}/task.json": {"prompt": name} for name in "ab"})
+    assert len(read_library(tmp_path / "most")) == 5
+    shutil.rmtree(tmp_path / "most")
     put(tmp_path, {"tasks/a/other.json": {"prompt": "d"}})
     assert len(read_library(tmp_path)) == 6 + above
 
@@ -79,8 +85,12 @@ def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tupl
 
 
 def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:
-    """Law: a file with an id of its own is a task, and so is one of which a list is the smaller part."""
+    """Law: a file with an id of its own is a task, and so is one of which a list is the smaller part.
+
+    And an object that holds objects of two kinds."""
     put(tmp_path / "ids", {f"{n}.json": {"id": f"t{n}", "steps": EXAMPLES} for n in range(3)})
+    put(tmp_path / "two", {f"{n}.json": {"given": {"q": n}, "expected": {"a": n}} for n in range(3)})
+    assert read_library(tmp_path / "two").ids == ["0", "1", "2"]
     put(tmp_path / "long", {f"{n}.json": {"prompt": "x" * 1000, "steps": EXAMPLES} for n in range(3)})
     assert read_library(tmp_path / "ids").ids == ["t0", "t1", "t2"]
     assert read_library(tmp_path / "long").ids == ["0", "1", "2"]
@@ -92,6 +102,9 @@ def test_a_file_without_what_all_others_have_is_told(tmp_path: Path) -> None:
     put(tmp_path, {"default.json": {"user": "x", "date": 1, "day": 2}})
     lacks = f"{tmp_path / 'default.json'} has no check, task, which all others have"
     assert read_library(tmp_path).took == f"took each of 5 files as a task; {lacks}"
+    put(tmp_path / "few", {f"{n}.json": {"user": "x", "date": 1, **({"hint": "y"} if n else {})} for n in range(3)})
+    assert read_library(tmp_path / "few").took == "took each of 3 files as a task"
+    shutil.rmtree(tmp_path / "few")
     put(tmp_path, {"more.json": {"user": "x", "date": 1, "day": 2}})
     assert read_library(tmp_path).took == "took each of 6 files as a task"
 
@@ -124,6 +137,15 @@ def test_files_that_are_not_tasks_are_left_out_by_a_pattern(tmp_path: Path) -> N
         planned(tmp_path / "registry")
     assert str(caught.value.hint).startswith("give those that are tasks by a pattern, such as ")
     assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+
+
+def test_half_of_the_files_may_be_odd(tmp_path: Path) -> None:
+    """Law: what the others have in common finds them, though a list of them lies above."""
+    put(tmp_path, {f"tasks/{name}/{name}1.json": {"id": name, "prompt": "x", "check": 1} for name in "ab"})
+    put(tmp_path, {"all.json": {"a": ["a1"], "b": ["b1"]}, "settings/mail/settings.json": {"email": "x"}})
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        planned(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b"]
 
 
 def test_two_kinds_of_files_in_each_folder_are_not_all_tasks(tmp_path: Path) -> None:
@@ -205,6 +227,8 @@ def test_patterns_are_of_the_folder_before_those_below(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="does not hold an object") as caught:
         read_library(folder)
     assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+    for pattern in re.findall(r"'(.+?)'", str(caught.value.hint)):
+        assert len(read_library(pattern, fields=Fields(id_from="position"))) in (3, 4)
     for name in "ab":
         put(tmp_path / "domains" / name, {"tasks.json": [{"id": name}], "split_tasks.json": {"train": [name]}})
         put(tmp_path / "domains" / name, {"db.json": {"users": {}}})
