@@ -51,9 +51,8 @@ class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def is_of(self, descriptor: int) -> bool:
         """Whether this open file is the very same, as it was."""
-        stat = os.fstat(descriptor)
-        found = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        return found == (self.device, self.inode, self.bytes, self.mtime_ns)
+        found = msgspec.structs.asdict(FileIdentity.of(descriptor))
+        return found.items() <= msgspec.structs.asdict(self).items()
 
 
 def open_library_file(path: Path) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import is_pattern, readable_name, seen_from
+from prealloc.files.paths import is_pattern, seen_from
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
@@ -21,7 +21,7 @@ from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, items_in, refuse_odd, unlike
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.text.task_files import FILE, in_folder, one_each
+from prealloc.library.text.task_files import FILE, in_folder, names_of, one_each
 from prealloc.model.fields import Fields
 from prealloc.model.words import shown
 
@@ -47,7 +47,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
     took = [f"took {count} as a task{told}" if first else f"took the tasks of {count}"]
     read = partial(one_each, odd=None if by_pattern else took) if first else _all
-    source = read(folder, files, _names(folder, files), asked, keep)
+    source = read(folder, files, asked, keep)
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)
 
@@ -63,9 +63,9 @@ def within(source: Source, tasks_field: str | None) -> Source:
     return source._replace(read=read, made="lines", tasks_field=None) if "*" in (tasks_field or "") else source
 
 
-def _all(folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str]) -> Source:
+def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of all files, one after the other."""
-    firsts = list[int]()
+    names, firsts = names_of(folder, files), list[int]()
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
@@ -105,12 +105,3 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
         batch.refuse_twice()
     for text in batch.layout.texts:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
-
-
-def _names(folder: Path, files: Sequence[Path]) -> list[str]:
-    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
-    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
-    paths = [path.with_suffix("") for path in whole]
-    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
-    several = (names for names in tries if len(set(names)) == len(names) and all(names))
-    return next(several, [*map(Path.as_posix, whole)])

@@ -91,35 +91,33 @@ def file_source(
 
     `fields` and `keep` say what must be JSON of rows.
     """
-    head, ending = head_of(path), name_parts(path.name).ending
+    where, head, ending = str(path), head_of(path), name_parts(path.name).ending
     format, is_arrow = binary_format(head), head.startswith(_ARROW)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
-        pieces = pieces_of(file, str(path), proof, progress)
+        pieces = pieces_of(file, where, proof, progress)
         try:
             if format or is_arrow:
                 deque(pieces, maxlen=0)  # for those who count and hash them
-                rows = format.lines(path, keep=keep, fields=fields) if format else _arrow(file, str(path), fields, keep)
-                yield from (row + b"\n" for row in rows)
+            if format:
+                yield from (row + b"\n" for row in format.lines(path, keep=keep, fields=fields))
+            elif is_arrow:
+                from prealloc.library.parquet.library import lines_of_arrow
+
+                yield from (row + b"\n" for row in lines_of_arrow(file, where, fields, keep))
             elif ending in TABLES:
-                yield from lines_of_table(_unpacked(pieces, str(path)), TABLES[ending], str(path))
+                yield from lines_of_table(_unpacked(pieces, where), TABLES[ending], where)
             elif ending in MARKUP:
-                yield json_of(_unpacked(pieces, str(path)), ending, str(path))
+                yield json_of(_unpacked(pieces, where), ending, where)
             else:
-                yield from _unpacked(pieces, str(path))
+                yield from _unpacked(pieces, where)
         finally:
             pieces.close()  # it has a thread that reads
             os.close(file)
 
     is_rows = format or is_arrow or ending in TABLES
-    return Source(path, str(path), read, "lines" if is_rows else "document" if ending in MARKUP else None)
-
-
-def _arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:
-    from prealloc.library.parquet.library import lines_of_arrow
-
-    return lines_of_arrow(descriptor, where, fields, keep)
+    return Source(path, where, read, "lines" if is_rows else "document" if ending in MARKUP else None)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -35,12 +35,10 @@ def if_without_names(where: str, names: Sequence[str]) -> str | None:
     _, ending, packed = name_parts(where)
     if ending not in TABLES or not (len({*names}) < len(names) or any(map(_NO_NAME.fullmatch, names))):
         return None
-    delimiter = TABLES[ending]
+    head = "" if packed else head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
+    delimiter = _delimiter(TABLES[ending], head.partition("\n")[0])
     if packed and delimiter == ",":
         return None  # which may be another
-    if not packed:
-        head = head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
-        delimiter = _delimiter(delimiter, head.partition("\n")[0])
     return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.folder import libraries_below
@@ -49,9 +50,16 @@ def in_folder(folder: Path) -> list[Path]:
     return [] if has_data or len(files) == 1 < len(found) else files
 
 
-def one_each(
-    folder: Path, files: Sequence[Path], names: Sequence[str], asked: Fields, keep: Sequence[str], odd: list[str] | None
-) -> Source:
+def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
+    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
+    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
+    paths = [path.with_suffix("") for path in whole]
+    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
+    several = (names for names in tries if len(set(names)) == len(names) and all(names))
+    return next(several, [*map(Path.as_posix, whole)])
+
+
+def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], odd: list[str] | None) -> Source:
     """The task in each file. Unless it is None, files that are no tasks are refused, and `odd` is told of others."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
@@ -73,6 +81,7 @@ def one_each(
             odd[1:] = _lacking(files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
+        names = names_of(folder, files) if added else [""] * len(files)
         for name, task in zip(names, tasks, strict=True):
             more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
             yield msgspec.json.encode(more | task) + b"\n"
