@@ -152,9 +152,9 @@ def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, in
 
 
 def _held(file: Path) -> tuple[int, frozenset[str]]:
-    """Whether a file holds tasks (3), an object with what may be tasks (2), another or a text (1), or nothing such (0).
+    """What a file holds, and the fields of its first task, as far as they are known.
 
-    And the fields of its first task, as far as they are known.
+    3: tasks. 2: an object, most of which may be tasks. 1: another object, or a text. 0: anything else.
     """
     with contextlib.suppress(LibraryError):
         if task := first_task(file):

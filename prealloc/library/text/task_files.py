@@ -1,4 +1,4 @@
-"""Files that are a task each: what one holds, what is refused of a folder, and the patterns that find its tasks."""
+"""Files that are a task each: which of a folder, what each holds, and what is refused of a folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
 
 
 def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], odd: list[str] | None) -> Source:
-    """The task in each file. Unless it is None, files that are no tasks are refused, and `odd` is told of others."""
+    """The task in each file. With a list `odd`, files that are not tasks are refused, and it gets what others lack."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
