@@ -66,7 +66,7 @@ def convert(
         if text is not None:
             # Tasks that are named otherwise get names as ours have: known when all were seen, so it is read twice.
             read = read_tasks(text, partial(_Copies, add), fields=fields, progress=progress, named_first=True)
-            for note in filter(None, (text.took, read.note)):
+            for note in filter(None, (*text.took, read.note)):
                 tell(note)
             tasks = read.info.tasks
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections import Counter
@@ -11,15 +10,10 @@ from pathlib import Path
 from prealloc.errors import LibraryError
 from prealloc.library.disk import files_below
 from prealloc.library.formats import PARTS, format_named
-from prealloc.library.text.sources import OTHER
-from prealloc.library.unpack import name_parts
-from prealloc.model.words import quoted
-
-_OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
-# What the package `datasets` says of a library, in files beside it.
+from prealloc.library.text.kinds import offer, stem
+from prealloc.model.words import listed
 
 _NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
-_TEXTS = (".md", ".txt")
 _ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
 _LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 
@@ -66,53 +60,29 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
     return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
 
 
-def stem(name: str) -> str:
-    """The name without its ending; nothing for a file whose name is not that of a library."""
-    short, ending, _ = name_parts(name)
-    return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
-
-
-def patterns(folder: Path, *first: str) -> str:
-    """How to give all files of a kind, where there are several: called alike but for numbers, or with one ending.
-
-    A README is of no kind. A kind that is most of its ending comes before it, and what is called a task before all.
-    """
-    every = [file.name for file in files_below(folder) if stem(file.name) or file.suffix in _TEXTS]
-    names = [name for name in every if not _ABOUT.match(name)]
-    endings = Counter(Path(name).suffix for name in names)
-    alike = Counter(re.sub(r"\d+(-of-\d+)?", "[0-9]*", glob.escape(name)) for name in names)
-    some = [name for name, count in alike.most_common() if 1 < count < endings[Path(name).suffix]]
-    some.sort(key=lambda name: "task" not in name)
-    found = [name for name in some if 2 * alike[name] > endings[Path(name).suffix]]
-    for ending in (ending for ending, count in endings.most_common(3) if count > 1):
-        letters = ({name[0] for name in each if name.endswith(ending)} for each in ({*every}.difference(names), names))
-        about = "".join(sorted(set.difference(*letters)))
-        found.append(f"[!{about}]*{ending}" if about else f"*{ending}")
-    found = [str(Path(glob.escape(str(folder)), "**", each)) for each in (*found, *some[:3])]
-    found = sorted(dict.fromkeys([*first, *found]), key=lambda each: "task" not in os.path.basename(each))
-    return " or ".join(map(quoted, found))
-
-
 def libraries_below(folder: Path) -> list[Path]:
     """The files in a folder and in those below that are called as libraries are."""
     return [file for file in files_below(folder) if stem(file.name)]
 
 
 def _offer(folder: Path, names: list[str]) -> str:
-    """What could be given instead, as far as the names tell."""
-    stems = [stem(name).removesuffix("_with_workflows") for name in names]
+    """What could be given instead."""
+    stems = {stem(name).removesuffix("_with_workflows") for name in names}
     # tasks_very_easy: what most names share is the name, the rest is the difficulty
     cuts = [[(stem[:cut], stem[cut + 1 :]) for cut, c in enumerate(stem) if c == "_"] for stem in stems]
     shared = Counter(name for each in cuts for name, _ in each)
     best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
     found = {difficulty for name, difficulty in best if shared[name] > 1}
-    libraries = libraries_below(folder)
-    given = f"give one of its files: {', '.join(map(str, libraries[:10]))}" if libraries else _NONE
-    # Or there are none. Numbers are of parts, mostly.
+    below, libraries = files_below(folder), libraries_below(folder)
+    patterns, files = offer(folder, libraries)
+    if 3 not in files.values():
+        patterns, _ = offer(folder, [file for file in below if not _ABOUT.match(file.name)])
+        patterns = patterns or offer(folder, below)[0]
+    given = f"give one of its files: {listed(map(str, files))}" if libraries else _NONE
+    # Or there are no difficulties. Numbers are of parts, mostly.
     if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
-        given = f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"
+        given += f"; or ‹difficulty›, one of: {', '.join(sorted(found)[:20])}"
     inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
     for name, count in inside.most_common(1):
         given += f", or the folder {folder / name}" if len(libraries) < 2 * count < 2 * len(libraries) else ""
-    several = patterns(folder)
-    return f"{given}, or all of a kind: {several}" if several else given
+    return f"{given}, or all of a kind: {' or '.join(patterns)}" if patterns else given

@@ -75,7 +75,7 @@ def read_library(
         from prealloc.library.text.library import TextLibrary
 
         opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
-    opened.took = text.took
+    opened.took = "; ".join(text.took) or None
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     for note in filter(None, (opened.took, opened.note)):
         notes(note)
@@ -103,7 +103,7 @@ def _find(
                 return files, None
         file, took = (path, None) if is_parts(path) else choose(path, difficulty)
         format = PARTS if os.path.isdir(file) else binary_format(head_of(file))
-        source = file_source(file, fields=fields, keep=keep)._replace(took=took)
+        source = file_source(file, fields=fields, keep=keep)._replace(took=[took] if took else ())
     if fields.tasks_field is not None:
         from prealloc.library.text.files import within
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_tasks import offered_pattern
@@ -55,14 +56,14 @@ def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
-    """Law: the hint lists the difficulties that are there, and a pattern of all."""
+    """Law: the hint lists the files, the difficulties that are there, and a pattern of all."""
     put(tmp_path, *(f"task_library_{d}_with_workflows.json" for d in ("easy", "very_easy", "hard", "very_hard")))
     put(tmp_path, "task_library_medium.json", "registry.json")
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    assert str(caught.value.hint).startswith(
-        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file, or all of a kind: "
-    )
+    given, _, others = str(caught.value.hint).partition("; or ‹difficulty›, one of: ")
+    assert given == f"give one of its files: {', '.join(sorted(map(str, tmp_path.iterdir())))}"
+    assert others.startswith("easy, hard, medium, very_easy, very_hard, or all of a kind: ")
     assert len(read_library(offered_pattern(caught.value))) == 6
 
 
@@ -171,12 +172,109 @@ def test_the_folder_with_most_of_the_files_is_offered(tmp_path: Path) -> None:
     assert "the folder" not in str(caught.value.hint)
 
 
+def test_copies_of_one_library_are_no_difficulties(tmp_path: Path) -> None:
+    """Law: a difficulty that is offered can be given: a name in three formats says none."""
+    put(tmp_path, "my_tasks.jsonl", "my_tasks.json")
+    (tmp_path / "my_tasks.csv").write_text("id,type\na,t\n")
+    with pytest.raises(LibraryError, match="with 3 files that may be libraries") as caught:
+        read_library(tmp_path)
+    assert "difficulty" not in str(caught.value.hint)
+
+
+JOINED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "answers of the same name below": (
+        {
+            "a.jsonl": {"id": "a", "q": 1, "tools": [], "time": 2},
+            "b.jsonl": {"id": "b", "q": 1, "tools": []},
+            "answer/a.jsonl": {"id": "a", "ground": 1},
+            "answer/b.jsonl": {"id": "b", "ground": 1},
+        },
+        ["a", "b"],
+    ),
+    "answers of more models than there are questions": (
+        {
+            **{f"{name}/question.jsonl": {"id": name, "turns": ["x"], "category": "c"} for name in "ab"},
+            **{f"{n}/answer/{m}.jsonl": {"id": f"{n}{m}", "choices": [], "model": "m"} for n in "ab" for m in "xyz"},
+        },
+        ["a", "b"],
+    ),
+    "what says something of the tasks, in tables": (
+        {**{f"{name}/eval.csv": {"id": name, "q": "x"} for name in "ab"}, "a/SKILL.md": "do", "b/SKILL.md": "do"},
+        ["a", "b"],
+    ),
+    "projects beside a list of tasks": (
+        {
+            **{f"{name}.jsonl": {"id": name, "q": "x"} for name in "ab"},
+            **{f"{name}/{file}.yml": {"name": name, "version": 1} for name in "abcd" for file in ("project", "schema")},
+        },
+        ["a", "b"],
+    ),
+    "tools beside tasks": (
+        {**{f"test_{n}.json": [{"id": n, "q": 1}] for n in "ab"}, "tools.json": [{"toolkit": "x", "apis": []}]},
+        ["a", "b"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_pattern_that_is_offered_finds_tasks_of_one_kind(tmp_path: Path, name: str) -> None:
+    """Law: of the highest files, rather than of results below them; a pattern of all would be refused."""
+    files, ids = JOINED[name]
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        header = path.endswith(".csv") and f"{','.join(content)}\n{','.join(content.values())}\n"
+        (tmp_path / path).write_text(header or (content if isinstance(content, str) else json.dumps(content)))
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    assert read_library(offered_pattern(caught.value), fields=Fields(id_field="id")).ids == ids
+    assert str(caught.value.hint).count(" or '") == 0
+
+
+def test_one_file_of_each_kind_is_offered_as_it_is(tmp_path: Path) -> None:
+    """Law: no pattern finds questions with their answers; files with tasks are told first, whatever holds none last."""
+    put_all = {"answers.jsonl": '{"id": "a", "answer": 1}', "a.json": '{"about": "x"}'}
+    for name, text in {**put_all, "questions.jsonl": '{"id": "a", "q": 1, "level": 2, "tools": []}'}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    files = ", ".join(str(tmp_path / name) for name in ("answers.jsonl", "questions.jsonl", "a.json"))
+    assert caught.value.hint == f"give one of its files: {files}"
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        read_library(tmp_path / "*.jsonl", fields=Fields(id_from="position"))
+    assert caught.value.where == str(tmp_path / "answers.jsonl")
+
+
+def test_without_a_library_files_of_any_ending_are_offered(tmp_path: Path) -> None:
+    """Law: where several have one, and are texts; a picture is none."""
+    for name in ("level1/1_a.py", "level2/2_b.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("def forward(): ...\n")
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    with pytest.raises(LibraryError, match="a folder without a library") as caught:
+        read_library(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["1_a", "2_b"]
+    assert "png" not in str(caught.value.hint)
+
+
+def test_texts_are_offered_beside_what_holds_no_tasks(tmp_path: Path) -> None:
+    """Law: a document in the folder of a task hides its text as little as a list of names does."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "task.md").write_text(f"Do {name}")
+        (tmp_path / name / "needs.yml").write_text("- chat\n- cloud\n")
+        (tmp_path / name / "people.json").write_text('[["x"]]')
+    with pytest.raises(LibraryError, match="6 files that may be libraries") as caught:
+        read_library(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b", "c"]
+
+
 def test_parts_without_a_field_in_common_are_not_one_library(tmp_path: Path) -> None:
     """Law: what lies beside the tasks, in files that are called as theirs are, is not planned with them."""
     (tmp_path / "dev.jsonl").write_text('{"q": "how many"}\n{"q": "how few"}\n')
     (tmp_path / "dev.tables.jsonl").write_text('{"header": ["q"]}\n')
     (tmp_path / "extra.csv").write_text("q,n\nx,1\n")
-    with pytest.raises(LibraryError, match="no field in common with those of the files before") as caught:
+    with pytest.raises(LibraryError, match="few fields in common, so they are not of one kind") as caught:
         read_library(tmp_path / "*.jsonl", fields=Fields(id_from="position"))
     assert caught.value.where == str(tmp_path / "dev.tables.jsonl")
     assert len(read_library(tmp_path / "[de]*[!s].[jc]*", fields=Fields(id_from="position"))) == 3

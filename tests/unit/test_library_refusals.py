@@ -545,9 +545,9 @@ def test_a_command_in_a_hint_runs_nothing_that_stands_in_a_name(
         with pytest.raises(LibraryError, match="few fields in common") as caught:
             read_library(folder)
         several = str(caught.value.hint).partition("such as ")[2].split(" or ")
-        for pattern, count in zip(several, (2, 2, 3), strict=True):
+        for pattern in several:
             given = subprocess.run(["bash", "-c", f"printf %s {pattern}"], check=True, capture_output=True).stdout
-            assert len(read_library(os.fsdecode(given))) == count
+            assert read_library(os.fsdecode(given)).ids == ["1", "2"]
         (tmp_path / "t.json").write_text(json.dumps({name: [{"id": "a"}], "more": [{"q": 1}, {"q": 2}]}))
         with pytest.raises(LibraryError, match="several lists") as caught:
             read_library(tmp_path / "t.json")

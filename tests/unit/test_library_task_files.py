@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,21 @@ def put(folder: Path, files: dict[str, Any]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(content))
     return folder
+
+
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_a_folder_a_task_holds_files_of_one_name(tmp_path: Path, above: int) -> None:
+    """Law: they count where they are most of the files so high; what is above them, or in their folders, is no task."""
+    put(tmp_path, {f"{name}.json": {"prompt": "of all", "more": 1} for name in "xy"[:above]})
+    put(tmp_path, {f"tasks/{name}/task.json": {"prompt": name} for name in "abc"})
+    put(tmp_path, {"tasks/a/data/input.json": {"prompt": 1}, "tasks/a/data/output.json": {"prompt": 2}})
+    assert read_library(tmp_path).ids == ["a", "b", "c"]
+    put(tmp_path / "most", {f"{name}.json": {"prompt": name} for name in "xyz"})
+    put(tmp_path / "most", {f"{name}/task.json": {"prompt": name} for name in "ab"})
+    assert len(read_library(tmp_path / "most")) == 5
+    shutil.rmtree(tmp_path / "most")
+    put(tmp_path, {"tasks/a/other.json": {"prompt": "d"}})
+    assert len(read_library(tmp_path)) == 6 + above
 
 
 def test_it_is_told_that_files_were_taken_for_tasks(tmp_path: Path) -> None:
@@ -68,11 +85,28 @@ def test_lists_in_files_without_ids_are_not_left_out(tmp_path: Path, names: tupl
 
 
 def test_steps_of_a_task_are_not_taken_for_tasks(tmp_path: Path) -> None:
-    """Law: a file with an id of its own is a task, and so is one of which a list is the smaller part."""
+    """Law: a file with an id of its own is a task, and so is one of which a list is the smaller part.
+
+    And an object that holds objects of two kinds."""
     put(tmp_path / "ids", {f"{n}.json": {"id": f"t{n}", "steps": EXAMPLES} for n in range(3)})
+    put(tmp_path / "two", {f"{n}.json": {"given": {"q": n}, "expected": {"a": n}} for n in range(3)})
+    assert read_library(tmp_path / "two").ids == ["0", "1", "2"]
     put(tmp_path / "long", {f"{n}.json": {"prompt": "x" * 1000, "steps": EXAMPLES} for n in range(3)})
     assert read_library(tmp_path / "ids").ids == ["t0", "t1", "t2"]
     assert read_library(tmp_path / "long").ids == ["0", "1", "2"]
+
+
+def test_a_file_without_what_all_others_have_is_told(tmp_path: Path) -> None:
+    """Law: it may be no task; where several files lack a field, nobody has to know."""
+    put(tmp_path, {f"{n}.json": {"user": "x", "date": 1, "day": 2, "task": n, "check": []} for n in range(4)})
+    put(tmp_path, {"default.json": {"user": "x", "date": 1, "day": 2}})
+    lacks = f"{tmp_path / 'default.json'} has no check, task, which all others have"
+    assert read_library(tmp_path).took == f"took each of 5 files as a task; {lacks}"
+    put(tmp_path / "few", {f"{n}.json": {"user": "x", "date": 1, **({"hint": "y"} if n else {})} for n in range(3)})
+    assert read_library(tmp_path / "few").took == "took each of 3 files as a task"
+    shutil.rmtree(tmp_path / "few")
+    put(tmp_path, {"more.json": {"user": "x", "date": 1, "day": 2}})
+    assert read_library(tmp_path).took == "took each of 6 files as a task"
 
 
 @pytest.mark.parametrize("odd", ["a_schema.json", "schema.json"])
@@ -105,6 +139,15 @@ def test_files_that_are_not_tasks_are_left_out_by_a_pattern(tmp_path: Path) -> N
     assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
 
 
+def test_half_of_the_files_may_be_odd(tmp_path: Path) -> None:
+    """Law: what the others have in common finds them, though a list of them lies above."""
+    put(tmp_path, {f"tasks/{name}/{name}1.json": {"id": name, "prompt": "x", "check": 1} for name in "ab"})
+    put(tmp_path, {"all.json": {"a": ["a1"], "b": ["b1"]}, "settings/mail/settings.json": {"email": "x"}})
+    with pytest.raises(LibraryError, match="few fields in common") as caught:
+        planned(tmp_path)
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b"]
+
+
 def test_two_kinds_of_files_in_each_folder_are_not_all_tasks(tmp_path: Path) -> None:
     """Law: nor where they have a field in common, nor where one is no object; patterns find either kind."""
     folder = put(tmp_path / "two", {f"{name}/env.json": {"about": "x", "image": "y"} for name in "abc"})
@@ -127,6 +170,71 @@ def test_a_library_beside_what_says_something_of_it_is_offered(tmp_path: Path) -
     with pytest.raises(LibraryError, match="few fields in common") as caught:
         planned(tmp_path)
     assert read_library(offered_pattern(caught.value)).ids == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "problem", "option", "count"),
+    [
+        ({"guid": "x", "behaviors": EXAMPLES}, "each of the 2 files holds a list 'behaviors'", "if each file", 8),
+        ({f"q{n}": each for n, each in enumerate(EXAMPLES)}, "the 2 files holds tasks by their ids", "if each file", 8),
+        ({"id": "", "cases": [{"id": "a"}, {"id": "b"}]}, "holds a list 'cases'", "‹id_field› id", 4),
+    ],
+)
+def test_what_is_a_library_alone_may_be_one_in_a_folder(
+    tmp_path: Path, file: dict[str, Any], problem: str, option: str, count: int
+) -> None:
+    """Law: whatever its list is called, and where its tasks lie by their ids; of files with ids, if all items have."""
+    folder = put(tmp_path, {f"{name}.json": file | ({"id": name} if "id" in file else {}) for name in "ab"})
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(folder)
+    assert option in str(caught.value.hint)
+    assert len(read_library(folder, fields=Fields(id_from="position", **offered_place(caught.value)))) == count
+
+
+def test_files_with_lists_of_two_names_are_libraries_each(tmp_path: Path) -> None:
+    """Law: no place finds the tasks of all, so one of the files is to be given."""
+    lists = {"questions": EXAMPLES, "annotations": EXAMPLES}
+    folder = put(tmp_path, {f"{name}.json": {"info": 1, "license": 2, name: lists[name]} for name in lists})
+    with pytest.raises(LibraryError, match="holds a list 'annotations' or 'questions'") as caught:
+        read_library(folder)
+    assert "give one of the files: " in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("files", "given"),
+    [
+        ({"db.json": {"users": {}}, "split.json": {"train": ["a"]}, "tasks.json": [{"id": "a"}]}, "tasks.json"),
+        ({"db.json": [["a"], ["b"]], "a.json": {"about": "x"}, "q.json": {"a": {"q": 1}, "b": {"q": 2}}}, "q.json"),
+        (
+            {"card.json": {"name": "x", "text": "y" * 99, "baselines": [{}]}, "set.json": {"examples": EXAMPLES}},
+            "set.json",
+        ),
+        ({"a.json": {"3": "yes", "4": "no"}, "pqa.json": {"1": {"q": 1}, "2": {"q": 2}}}, "pqa.json"),
+    ],
+)
+def test_a_file_alone_is_offered_as_it_is(tmp_path: Path, files: dict[str, Any], given: str) -> None:
+    """Law: rather than a pattern of one file, which would be one task; first a list, then a document."""
+    with pytest.raises(LibraryError) as caught:
+        read_library(put(tmp_path, files))
+    assert str(caught.value.hint).startswith("give a file that holds tasks, such as ")
+    assert offered_pattern(caught.value) == str(tmp_path / given)
+
+
+def test_patterns_are_of_the_folder_before_those_below(tmp_path: Path) -> None:
+    """Law: an example below the tasks may have the id of one of them; lists are offered before what splits them."""
+    folder = put(tmp_path / "web", {f"{n}.json": {"task_id": n, "q": n} for n in range(3)})
+    put(folder, {"all.json": [{"task_id": 0, "q": 0}], "examples/1.json": {"task_id": 1, "q": 1}})
+    with pytest.raises(LibraryError, match="does not hold an object") as caught:
+        read_library(folder)
+    assert read_library(offered_pattern(caught.value)).ids == ["0", "1", "2"]
+    for pattern in re.findall(r"'(.+?)'", str(caught.value.hint)):
+        assert len(read_library(pattern, fields=Fields(id_from="position"))) in (3, 4)
+    for name in "ab":
+        put(tmp_path / "domains" / name, {"tasks.json": [{"id": name}], "split_tasks.json": {"train": [name]}})
+        put(tmp_path / "domains" / name, {"db.json": {"users": {}}})
+    with pytest.raises(LibraryError, match="does not hold an object") as caught:
+        read_library(tmp_path / "domains")
+    assert read_library(offered_pattern(caught.value)).ids == ["a", "b"]
 
 
 def test_the_longest_list_of_a_file_may_be_its_tasks(tmp_path: Path) -> None:
@@ -229,7 +337,7 @@ def test_the_first_file_of_a_pattern_is_not_held(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert source is not None
-        assert source.took == "took the tasks of one file"
+        assert source.took == ["took the tasks of one file"]
         assert peak < 10 << 20
 
 

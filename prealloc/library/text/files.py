@@ -17,9 +17,11 @@ from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_o
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
+from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
+from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, items_in, refuse_odd, unlike
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.text.task_files import FILE, Task, first_task, has_id, in_folder, main_list, names_of, one_each
+from prealloc.library.text.task_files import FILE, in_folder, names_of, one_each
 from prealloc.model.fields import Fields
 from prealloc.model.words import shown
 
@@ -36,16 +38,16 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
         hint = "check the path: * is any name, ** any folders"
         raise LibraryError("there is no such file", where=str(path), hint=hint)
     first = {} if has_place or not files else first_task(files[0])
-    held = main_list(first)
-    is_document = len(files) == 1 and held is not None and not has_id(first)
+    items = items_in(first)
+    is_document = len(files) == 1 and items is not None and not has_id(first)
     if not by_pattern and (is_document if first else not has_place or len(files) < 2):
         return None
     folder = Path(os.path.commonpath([file.parent for file in files])) if by_pattern else path
-    read = partial(one_each, checked=not by_pattern) if first else _all
-    source = read(folder, files, asked, keep)
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
-    told = "" if held is None else f"; the first has a list {shown(held)}"
-    took = f"took {count} as a task{told}" if first else f"took the tasks of {count}"
+    told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
+    took = [f"took {count} as a task{told}" if first else f"took the tasks of {count}"]
+    read = partial(one_each, odd=None if by_pattern else took) if first else _all
+    source = read(folder, files, asked, keep)
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)
 
@@ -67,7 +69,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
-        total, tasks, shared = sum(map(bytes_of, files)) if progress else 0, 0, set[str]()
+        total, tasks, begins = sum(map(bytes_of, files)) if progress else 0, 0, dict[Path, list[str]]()
         told = progress and (lambda done, size: progress(proof.size, max(total, proof.size)))
         firsts.clear()
         for file, name in zip(files, names, strict=True):
@@ -77,17 +79,18 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
             source = within(file_source(file, fields=asked, keep=tuple(keep)), asked.tasks_field)
             for batch in batches(source, lambda first: Task, proof, told):
                 if batch.origin.task == 0:
-                    shared = {*batch.rows[0]}.intersection(shared or batch.rows[0])
-                    problem = "" if shared else "its first task has no field in common with those of the files before"
+                    begins[file] = [*batch.rows[0]]  # not the text that they are in
                     if batch.title is not None and has_id(first_task(file)):
                         held = shown(batch.title)
                         problem = f"this seems to be a task with the list {held}, and the first file is none"
-                    if problem:
-                        raise LibraryError(problem, where=str(file), hint="give files of one kind by a pattern")
+                        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files))
                 tasks += len(batch.rows)
                 yield from _lines(batch, {FILE: name} if asks_file else {})
             if proof.size != before + size:
                 raise changed_meanwhile(str(file))
+        kinds = [*begins.values()]
+        what = "the first tasks of the files have few fields in common, so they are not of one kind"
+        refuse_odd(what, folder, [*begins], kinds, unlike(kinds, kinds))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -59,8 +59,9 @@ class Source(NamedTuple):
     """As what JSON it was made of something else, which has its tasks at other places."""
     once: bool = False
     """Whether it is gone when it has been read."""
-    took: str | None = None
-    """Which files of a folder it is, as a sentence; None where there was nothing to choose."""
+    took: Sequence[str] = ()
+    """Which files of a folder it is, and what was odd when they were read; nothing where there was nothing to choose.
+    """
     tasks_field: str | None = None
     """Where in a document the tasks are, if somebody said it."""
     file_of: Callable[[int], Path] | None = None

@@ -1,0 +1,190 @@
+"""Of which kind files are, by what they hold: which may be tasks, which are unlike the others, and how to give them."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from prealloc.errors import LibraryError
+from prealloc.library.disk import bytes_of, files_below, head_of
+from prealloc.library.formats import binary_format, format_named
+from prealloc.library.rows import FIELDS, NULL
+from prealloc.library.text.batches import batches
+from prealloc.library.text.cursor import Damage
+from prealloc.library.text.document import ROOT
+from prealloc.library.text.markup import MARKUP
+from prealloc.library.text.refuse import HEAD
+from prealloc.library.text.sources import OTHER, Proof, file_source
+from prealloc.library.text.window import Window
+from prealloc.library.unpack import name_parts
+from prealloc.model.document import UNREADABLE
+from prealloc.model.spelling import ID_SPELLINGS
+from prealloc.model.words import quoted
+
+Task = dict[str, Raw]
+OBJECT = (".json", *MARKUP)
+"""How the name ends of a file that may be a task."""
+_TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
+_LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
+_OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+# What the package `datasets` says of a library, in files beside it.
+_MOST_SEEN = 1000
+"""Files of a folder that are looked into, at most; the others are taken for alike."""
+
+
+def stem(name: str) -> str:
+    """The name without its ending; nothing for a file whose name is not that of a library."""
+    short, ending, _ = name_parts(name)
+    return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
+
+
+def has_id(task: Task) -> bool:
+    """Whether it is a task for sure: of others a list may hold the tasks."""
+    return not {*ID_SPELLINGS}.isdisjoint(task)
+
+
+def first_task(file: Path) -> Task:
+    """The fields of the object that a file holds, or its text; none if it is anything else, or itself a library."""
+    if is_text(file):
+        return {"text": NULL}
+    if name_parts(file.name).ending not in OBJECT:
+        return {}
+    source = file_source(file)
+    with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
+        window = Window(pieces, source)
+        window.fill(HEAD)
+        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
+        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
+            return {}  # known by its beginning, mostly: it may be large
+        fields = FIELDS.decode(memoryview(window.text)[at:end])
+        return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
+    return {}
+
+
+def is_text(file: Path) -> bool:
+    """Whether a file is not called as a library is, nor as an object."""
+    return name_parts(file.name).ending not in OBJECT and not stem(file.name)
+
+
+def unlike(kind: Sequence[Collection[str]], tasks: Sequence[Collection[str]]) -> list[int]:
+    """The tasks that have half or less of the fields that at least half of a kind have.
+
+    Not one that has no other field than some task has that is of the kind.
+    """
+    count = Counter(key for task in kind for key in task)
+    usual = {key for key in count if 2 * count[key] >= len(kind)}
+    odd = [at for at, task in enumerate(tasks) if len(task) and 2 * len(usual & {*task}) <= len(usual)]
+    others = {frozenset(task) for task in tasks}.difference(frozenset(tasks[at]) for at in odd)
+    return [at for at in odd if not any({*tasks[at]} <= other for other in others)]
+
+
+def items_in(task: Task) -> tuple[str, float, Task] | None:
+    """The longest list of an object, or its values if they are objects of one kind: what may be tasks.
+
+    Their place, their part of its text, and the first.
+    """
+    lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
+    if name := max(lists, key=lists.__getitem__, default=None):
+        first = msgspec.json.decode(task[name], type=list[Raw])[0]
+        return name, lists[name] / len(msgspec.json.encode(task)), FIELDS.decode(first)
+    are_objects = len(task) > 1 and all(raw[:1] == b"{" for raw in map(bytes, task.values()))
+    values = [FIELDS.decode(raw) for raw in task.values()] if are_objects else []
+    return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
+
+
+def refuse_odd(
+    what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Collection[str]], odd: Sequence[int]
+) -> None:
+    """Raises LibraryError where any of the tasks, or of their fields, is odd."""
+    if odd:
+        problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
+        hint = how_to_give(folder, files, [files[at] for at in odd])
+        raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
+
+
+def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
+    """How to give the files that are tasks, and not the odd ones, unless half are."""
+    alike = [file for file in files if file not in odd]
+    patterns, ranks = offer(folder, alike if 2 * len(odd) < len(files) else files)
+    patterns = patterns or offer(folder, alike)[0]
+    if not patterns and (hold := [quoted(file) for file, rank in ranks.items() if rank > 1]):
+        return f"give a file that holds tasks, such as {' or '.join(hold[:5])}"
+    patterns = patterns or [quoted(Path(glob.escape(str(folder)), "**", f"*{files[0].suffix}"))]
+    return f"give those that are tasks by a pattern, such as {' or '.join(patterns)}"
+
+
+def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
+    """How to give these files: by patterns, or one, with whether it holds tasks (3), or may (2); the best first.
+
+    A pattern finds several of them, all of one kind, and nothing else. First come those of names with "task", then of
+    names that are alike but for numbers and half of all, then those that do not look into folders, then those of lists
+    of tasks, then those of most files. None leaves out all files of the highest folder: below it may be results.
+    """
+    held, found = dict[Path, tuple[int, frozenset[str]]](), dict[tuple[Path, ...], Any]()
+    for file in files:
+        held[file] = _held(file) if len(held) < _MOST_SEEN else (held[files[0]][0], frozenset())
+    known = {file: names for file, (rank, names) in held.items() if rank}
+    for some, pattern in _candidates(known, files_below(folder)):
+        if len(some) < 2 or not {*some} <= {*known}:
+            continue
+        kind, ranks = [known[file] for file in some], [held[file][0] for file in some]
+        is_object = ranks[0] < 3
+        highest = min(len(file.parts) for file in known if is_object or held[file][0] == 3)
+        if (3 if is_object else 1) in ranks or unlike(kind, kind) or highest < min(len(file.parts) for file in some):
+            continue
+        same = sum(file.suffix == some[0].suffix for file in known)
+        is_alike = len({*map(_without_numbers, some)}) == 1 and 2 * len(some) >= same
+        key = ("task" not in pattern.name, not is_alike, "**" in pattern.parts, is_object, -len(some))
+        found.setdefault(some, (*key, -sum(map(bytes_of, some)), quoted(pattern)))
+    ranked = sorted(files, key=lambda file: (-held[file][0], len(file.parts), file))
+    return [pattern for *_, pattern in sorted(found.values())[:5]], {file: held[file][0] for file in ranked}
+
+
+def _held(file: Path) -> tuple[int, frozenset[str]]:
+    """What a file holds, and the fields of its first task, as far as they are known.
+
+    3: tasks. 2: an object, most of which may be tasks. 1: another object, or a text. 0: anything else.
+    """
+    with contextlib.suppress(LibraryError):
+        if task := first_task(file):
+            items = None if has_id(task) else items_in(task)
+            is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
+            return (2, frozenset(items[2])) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, frozenset(task))
+        if binary_format(head_of(file)):  # to look into it may take long
+            return 3, frozenset()
+        with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
+            return 3, next((frozenset(batch.rows[0]) for batch in found if batch.rows), frozenset())
+    return 0, frozenset()
+
+
+def _candidates(
+    files: Mapping[Path, Collection[str]], below: Sequence[Path]
+) -> Iterator[tuple[tuple[Path, ...], Path]]:
+    """Patterns that may find files of one kind, with what each finds."""
+    for ending in {file.suffix for file in files} - {""}:
+        every, there = ([file for file in each if file.suffix == ending] for each in (files, below))
+        odd = unlike([files[file] for file in every], [files[file] for file in every])
+        names = [name for name, _ in Counter(map(_without_numbers, every)).most_common(5)]
+        for some in (every, [file for at, file in enumerate(every) if at not in odd] or every):
+            letters = {file.name[0] for file in {*there}.difference(some)}.difference(file.name[0] for file in some)
+            shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
+            inside = Path(os.path.commonpath([file.parent for file in some]))
+            for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
+                found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
+                yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
+                yield tuple(found), Path(glob.escape(str(inside)), "**", name)
+
+
+def _without_numbers(file: Path) -> str:
+    return re.sub(r"\d+(-of-\d+)?", "[0-9]*", glob.escape(file.name))
