@@ -18,9 +18,11 @@ from prealloc.library.disk import open_library_file
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import ColumnsBuilder, StoredNames, table_of_rows
+from prealloc.library.storing.boxes import filling
 from prealloc.library.storing.new_file import new_path
 
 _AT_ONCE = 16_384
+_BYTES_AT_ONCE = 1 << 16
 
 
 @contextlib.contextmanager
@@ -42,17 +44,18 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
         for statement in (*unsafe, ours, "BEGIN", *file.TABLES.values()):
             connection.execute(statement)
 
-        def add(record: Record) -> None:
+        def write(records: list[Record]) -> None:
             nonlocal twice
-            position = len(columns.hash)
-            proof, workflow, fields = columns.append_row(record)
-            task = (position, record.id, record.type, proof)
-            twice |= not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount
-            flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
-            body = (position, *flow, len(fields), pack(fields))
-            connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
+            rows = enumerate(columns.take_rows(records), len(columns.hash))
+            for position, (id, type, proof, workflow, fields) in rows:
+                task = (position, id, type, proof)
+                twice |= not connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", task).rowcount
+                flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
+                body = (position, *flow, len(fields), pack(fields))
+                connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
-        yield add
+        with filling(write, _BYTES_AT_ONCE) as add:
+            yield add
         if twice:
             refuse_duplicates_among(columns.hash, columns.id, str(out))
         said = {"format": FORMAT.name, "version": FORMAT.version, **msgspec.structs.asdict(columns.meta(FORMAT))}

@@ -129,7 +129,8 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             nonlocal at
             workflow, fields = record.split()
             text = joined(workflow, fields)
-            columns.append(record, digest(text), start=at, length=len(text), workflow=len(workflow or b""))
+            flow = len(workflow or b"")
+            columns.take([record], [digest(text)], start=[at], length=[len(text)], workflow=[flow])
             write(text)
             at += len(text)
 

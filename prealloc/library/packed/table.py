@@ -97,31 +97,26 @@ class ColumnsBuilder:
         self.type, self.order, self.digest, self.ids = array("I"), array("I"), bytearray(), bytearray()
         self.types: dict[str, int] = {}
         self.counts = Counts(0, 0, 0)
-        """Of those that were added one by one, unless somebody else has counted."""
+        """Of those that were taken, unless somebody else has counted."""
 
-    def append(self, record: Record, proof: bytes = b"", **more: int) -> None:
-        """Takes in a task, with its digest and its numbers in other columns, if the table has these."""
-        raw, number = utf8(record.id), self.types
-        self.hash.append(hash_of(raw))
-        self.ids += raw
-        self.name.append(len(self.ids))
-        self.type.append(number.setdefault(record.type, len(number)))
-        self.digest += proof
-        for name, value in more.items():
-            getattr(self, name).append(value)
-        self.counts.add([record.row])
+    def take(self, records: Sequence[Record], proofs: Iterable[bytes] = (), **more: Iterable[int]) -> None:
+        """Takes in tasks, with their digests and their numbers in other columns, if the table has these."""
+        ids, types, _ = zip(*records, strict=True)
+        self.extend(ids, types, proofs, **more)
+        self.counts.add([record.row for record in records])
 
-    def append_row(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
-        """Takes in a task that is written as a row; gives its digest, its workflow, and its other fields."""
-        workflow, fields = record.split()
-        proof = digest(joined(workflow, fields))
-        self.append(record, proof)
-        return proof, workflow, fields
+    def take_rows(self, records: Sequence[Record]) -> Iterator[tuple[str, str, bytes, bytes | None, bytes]]:
+        """Takes in tasks that are written as rows: of each its id, type, digest, workflow, and other fields."""
+        parts = [record.split() for record in records]
+        proofs = [digest(joined(*each)) for each in parts]
+        self.take(records, proofs)
+        for record, proof, (workflow, fields) in zip(records, proofs, parts, strict=True):
+            yield record.id, record.type, proof, workflow, fields
 
     def extend(
         self, ids: Sequence[str], types: Sequence[str], proofs: Iterable[bytes] = (), **more: Iterable[int]
     ) -> None:
-        """The same for several tasks."""
+        """The same of tasks that are not at hand as records."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         number = self.types
         self.add_ids(ids)

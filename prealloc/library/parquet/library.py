@@ -19,7 +19,7 @@ from prealloc.library.base import Add, Record
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import ColumnsBuilder, table_of_rows
-from prealloc.library.storing.boxes import in_asked_order
+from prealloc.library.storing.boxes import filling, in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
@@ -48,22 +48,10 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
     """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
     need_pyarrow(str(out))
     schema, tasks = OurRows.schema, ColumnsBuilder()
-    rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
-    size = 0
 
-    def add(record: Record) -> None:
-        nonlocal size
-        rows.append((record.id, record.type, *tasks.append_row(record)))
-        size += len(record.text)
-        if size >= group_bytes or len(rows) >= _GROUP_ROWS:
-            end_group()
-
-    def end_group() -> None:
-        nonlocal size
-        columns = dict(zip(schema.names, zip(*rows, strict=True), strict=True))
-        arrow.write_table(pa.Table.from_pydict(columns, schema=schema), row_group_size=len(rows))
-        rows.clear()
-        size = 0
+    def write(records: list[Record]) -> None:
+        columns = dict(zip(schema.names, zip(*tasks.take_rows(records), strict=True), strict=True))
+        arrow.write_table(pa.Table.from_pydict(columns, schema=schema), row_group_size=len(records))
 
     try:
         with (
@@ -79,9 +67,8 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
                 store_schema=False,
             ) as arrow,
         ):
-            yield add
-            if rows:
-                end_group()
+            with filling(write, group_bytes, _GROUP_ROWS) as add:
+                yield add
             arrow.add_key_value_metadata({META_KEY: FORMAT.encode(tasks.meta(FORMAT))})
     except pa.ArrowException as error:
         problem = f"it cannot be written as Parquet: {brief(error)}"

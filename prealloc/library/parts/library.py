@@ -33,7 +33,7 @@ from prealloc.library.parts.index import (
     read_inside,
     read_table,
 )
-from prealloc.library.storing.boxes import in_asked_order
+from prealloc.library.storing.boxes import filling, in_asked_order
 from prealloc.library.unpack import is_dense
 
 PART_BYTES = 8 << 20
@@ -48,17 +48,13 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
     least one task.
     """
     replace = _refuse_no_parts if force else None
-    columns, parts, lines, types = ColumnsBuilder(), list[Part](), bytearray(), Counter[str]()
+    columns, parts = ColumnsBuilder(), list[Part]()
 
-    def add(record: Record) -> None:
-        columns.append(record, start=len(lines), length=len(record.text))
-        lines.extend(record.text + b"\n")
-        types[record.type] += 1
-        if len(lines) >= part_bytes:
-            end_part()
-
-    def end_part() -> None:
-        file = part_name(len(parts))
+    def write(records: list[Record]) -> None:
+        file, texts = part_name(len(parts)), [record.text for record in records]
+        starts = accumulate((len(text) + 1 for text in texts[:-1]), initial=0)
+        columns.take(records, start=starts, length=map(len, texts))
+        lines = b"\n".join([*texts, b""])
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(lines)
         if is_dense(len(packed), len(lines)):
             problem = f"{len(lines):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb"
@@ -70,19 +66,16 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
                 sha256=hashlib.sha256(packed).hexdigest(),
                 bytes=len(packed),
                 raw_bytes=len(lines),
-                tasks=types.total(),
-                types=dict(sorted(types.items())),
+                tasks=len(records),
+                types=dict(sorted(Counter(record.type for record in records).items())),
             )
         )
-        lines.clear()
-        types.clear()
 
     with writing(out, InputError):
         refuse_taken(out, replace)
         with new_folder(out, replace=replace) as folder:
-            yield add
-            if lines:
-                end_part()
+            with filling(write, part_bytes) as add:
+                yield add
             head, names = columns.pack(FORMAT, parts)
             (folder / NAMES).write_bytes(b"".join(names))
             (folder / INDEX).write_bytes(msgspec.json.format(FORMAT.encode(head), indent=1) + b"\n")

@@ -1,11 +1,33 @@
-"""Tasks that lie many to a box (a part, a row group): each box is opened once, whatever the order asked for."""
+"""Tasks that lie many to a box (a part, a row group): written a box at a time, and each opened once to be read."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+
+from prealloc.library.base import Add, Record
+
+
+@contextmanager
+def filling(write: Callable[[list[Record]], None], most_bytes: int, most_tasks: int | None = None) -> Iterator[Add]:
+    """Takes tasks, and gives `write` those of a box, at least one: about `most_bytes`, no more than `most_tasks`."""
+    records, size = list[Record](), 0
+
+    def add(record: Record) -> None:
+        nonlocal size
+        records.append(record)
+        size += len(record.text) + 1
+        if size >= most_bytes or len(records) == most_tasks:
+            write(records)
+            records.clear()
+            size = 0
+
+    yield add
+    if records:
+        write(records)
 
 
 def in_asked_order(
