@@ -144,10 +144,6 @@ class Library(ABC):
         wanted = set(ids)
         return {id: place for place, id in enumerate(self.ids) if id in wanted}
 
-    def order(self) -> Sequence[int]:
-        """All positions, in the order in which the tasks were written."""
-        return range(len(self.ids))
-
     @abstractmethod
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The JSON text of each of these tasks with all its fields, as it lies in the library. Raises LibraryError."""
@@ -159,7 +155,7 @@ class Library(ABC):
 
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
-        missing, order = set(names), self.order()
+        missing, order = set(names), range(len(self.ids))
         for start in range(0, len(order), _STEP):
             for text in self.texts(order[start : start + _STEP]):
                 missing -= fields_of(text).keys()

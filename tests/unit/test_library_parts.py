@@ -61,7 +61,7 @@ def repack(folder: Path, file: str, raw: bytes, raw_bytes: int | None = None) ->
     (folder / file).write_bytes(packed)
     said = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
     said |= {"raw_bytes": len(raw) if raw_bytes is None else raw_bytes}
-    change(folder, lambda index: next(part for part in index["of"] if part["file"] == file).update(said))
+    change(folder, lambda index: next(part for part in index["texts"] if part["file"] == file).update(said))
 
 
 def test_only_the_parts_asked_for_are_read(folder: Path, reads: list[str]) -> None:
@@ -76,10 +76,10 @@ def test_only_the_parts_asked_for_are_read(folder: Path, reads: list[str]) -> No
 def test_a_part_is_about_as_large_as_asked(folder: Path) -> None:
     """Law: a part ends with the task that fills it; its index says what is in it."""
     index = json.loads((folder / INDEX).read_bytes())
-    assert [part["file"] for part in index["of"]] == list(PARTS)
-    assert sum(part["tasks"] for part in index["of"]) == len(RECORDS)
-    assert all(part["raw_bytes"] >= BOX_BYTES for part in index["of"][:-1])
-    assert all(sum(part["types"].values()) == part["tasks"] for part in index["of"])
+    assert [part["file"] for part in index["texts"]] == list(PARTS)
+    assert sum(part["tasks"] for part in index["texts"]) == len(RECORDS)
+    assert all(part["raw_bytes"] >= BOX_BYTES for part in index["texts"][:-1])
+    assert all(sum(part["types"].values()) == part["tasks"] for part in index["texts"])
 
 
 @pytest.mark.parametrize("name", [INDEX, NAMES, PARTS[0]])
@@ -109,31 +109,31 @@ def test_a_file_that_is_not_there_as_written_is_refused(tmp_path: Path, folder: 
 NO_FILE = "part [01] cannot be a file of this name and size"
 OTHER_TYPES = r"the types of part-0000.\.jsonl\.zst are not those in names.table"
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "a path": (lambda index: index["of"][0].update(file="../part-00000.jsonl.zst"), NO_FILE),
-    "an absolute path": (lambda index: index["of"][0].update(file="/etc/passwd"), NO_FILE),
-    "the same part twice": (lambda index: index["of"][1].update(file=PARTS[0]), NO_FILE),
-    "a part of none": (lambda index: index["of"][0].update(tasks=0), NO_FILE),
-    "a part below none": (lambda index: index["of"][0].update(tasks=-1), NO_FILE),
-    "a task more": (lambda index: index["of"][0].update(tasks=99), "do not add up to 9 tasks"),
-    "no parts": (lambda index: index.update(of=[]), "do not add up"),
-    "a part less": (lambda index: index["of"].pop(), "do not add up"),
-    "another end": (lambda index: [index["of"][n].update(tasks=4) for n in (0, 1)], OTHER_TYPES),
-    "a bomb": (lambda index: index["of"][0].update(raw_bytes=2**40), NO_FILE),
-    "no bytes": (lambda index: index["of"][0].update(raw_bytes=0), NO_FILE),
+    "a path": (lambda index: index["texts"][0].update(file="../part-00000.jsonl.zst"), NO_FILE),
+    "an absolute path": (lambda index: index["texts"][0].update(file="/etc/passwd"), NO_FILE),
+    "the same part twice": (lambda index: index["texts"][1].update(file=PARTS[0]), NO_FILE),
+    "a part of none": (lambda index: index["texts"][0].update(tasks=0), NO_FILE),
+    "a part below none": (lambda index: index["texts"][0].update(tasks=-1), NO_FILE),
+    "a task more": (lambda index: index["texts"][0].update(tasks=99), "do not add up to 9 tasks"),
+    "no parts": (lambda index: index.update(texts=[]), "do not add up"),
+    "a part less": (lambda index: index["texts"].pop(), "do not add up"),
+    "another end": (lambda index: [index["texts"][n].update(tasks=4) for n in (0, 1)], OTHER_TYPES),
+    "a bomb": (lambda index: index["texts"][0].update(raw_bytes=2**40), NO_FILE),
+    "no bytes": (lambda index: index["texts"][0].update(raw_bytes=0), NO_FILE),
     "a count": (lambda index: index.update(without_workflow=10), "its counts are impossible"),
     "a count below none": (lambda index: index.update(two_ids=-1), "its counts are impossible"),
-    "types of a part": (lambda index: index["of"][0]["types"].update({"type 0": 7}), OTHER_TYPES),
+    "types of a part": (lambda index: index["texts"][0]["types"].update({"type 0": 7}), OTHER_TYPES),
     "types": (lambda index: index["types"].reverse(), OTHER_TYPES),
     "a type less": (lambda index: index["types"].pop(), "its columns do not fit"),
     "no types": (lambda index: index.update(types=[]), "its columns do not fit"),
     "an empty type": (lambda index: index["types"].append(""), "its columns do not fit"),
-    "no tasks": (lambda index: index.update(tasks=0, of=[]), "has no tasks"),
+    "no tasks": (lambda index: index.update(tasks=0, texts=[]), "has no tasks"),
     "a task less": (
-        lambda index: (index.update(tasks=8, two_ids=8), index["of"][0].update(tasks=4)),
+        lambda index: (index.update(tasks=8, two_ids=8), index["texts"][0].update(tasks=4)),
         "its columns do not fit",
     ),
     "more tasks": (
-        lambda index: (index.update(tasks=2**60), index["of"][0].update(tasks=2**60 - 4)),
+        lambda index: (index.update(tasks=2**60), index["texts"][0].update(tasks=2**60 - 4)),
         "it is truncated",
     ),
 }
@@ -221,9 +221,9 @@ def test_a_part_that_is_not_as_stated_is_refused(folder: Path, what: str) -> Non
     elif what == "no zstd":
         path.write_bytes(raw)
         said = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-        change(folder, lambda index: index["of"][0].update(said))
+        change(folder, lambda index: index["texts"][0].update(said))
     else:
-        change(folder, lambda index: index["of"][0].update(sha256="x"))
+        change(folder, lambda index: index["texts"][0].update(sha256="x"))
     library = opened(folder)
     with pytest.raises(LibraryError) as caught:
         library.task(0)

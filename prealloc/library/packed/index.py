@@ -53,7 +53,7 @@ class TaskIndex(HeldLibrary):
         self, library: Path, columns: Columns[Indexed], descriptor: int, *, keep: tuple[str, ...], cache_bytes: int
     ) -> None:
         self._hold(descriptor)
-        file = columns.head.of
+        file = columns.head.texts
         super().__init__(columns, library, keep, size=file.bytes, sha256=file.sha256, fields=file.fields or COMMON)
         self._cache = TaskCache(cache_bytes)
 
@@ -70,7 +70,7 @@ class TaskIndex(HeldLibrary):
         path = Path(library)
         with open(open_library_file(path), "rb") as file:
             columns = _find(path, file.fileno())
-            if fields not in (COMMON, columns.head.of.fields):
+            if fields not in (COMMON, columns.head.texts.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
             return cls(path, columns, os.dup(file.fileno()), keep=keep, cache_bytes=cache_bytes)
@@ -91,7 +91,7 @@ class TaskIndex(HeldLibrary):
         return self._cache.info
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        fields = self.columns.head.of.fields
+        fields = self.columns.head.texts.fields
         for position in positions:
             self.refuse_unusable()
             start, length = self.columns.place(position)
@@ -113,7 +113,7 @@ def _find(library: Path, descriptor: int) -> Columns[Indexed]:
         try:
             text = read_file(place)
             columns = Columns.read(text, FORMAT, str(place), Head[Indexed], end=len(text))
-            if columns.head.of.is_of(descriptor):
+            if columns.head.texts.is_of(descriptor):
                 return columns
             refusal = FORMAT.damaged(TaskIndex._unlike, str(place))
         except LibraryError as error:

@@ -72,8 +72,8 @@ class Head(Meta, Generic[T], kw_only=True, forbid_unknown_fields=True):
     """The head of a packed table, behind its format."""
 
     types: list[str]
-    of: T
-    """What holds the tasks' texts, where there is more to say of it."""
+    texts: T
+    """What holds the texts of the tasks; None where it is the file of this table, or its rows."""
 
     def line(self, format: StoredFormat) -> bytes:
         """It, before its columns in one file."""
@@ -139,11 +139,11 @@ class ColumnsBuilder:
         """Lets tasks be found by their ids. Raises LibraryError for an id that is there twice."""
         self.order = refuse_duplicates_among(self.hash, self.id, where, number)
 
-    def pack(self, format: StoredFormat, of: T) -> tuple[Head[T], list[memoryview]]:
+    def pack(self, format: StoredFormat, texts: T) -> tuple[Head[T], list[memoryview]]:
         """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
         pieces = [_little(getattr(self, name)) for name in (*_columns(format), "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
-        head = Head(**told, types=list(self.types), of=of)
+        head = Head(**told, types=list(self.types), texts=texts)
         return head if isinstance(self.counts, Meta) else format.sealed(head, *pieces), pieces
 
     def meta(self, format: StoredFormat) -> Meta:

@@ -60,14 +60,14 @@ def read_table(folder: Path) -> tuple[Columns[list[Part]], int]:
     """The table of the library in `folder`, and the bytes of all its files. Raises LibraryError."""
     where, raw = str(folder / INDEX), read_inside(folder, INDEX, MOST_INDEX_BYTES)
     head = FORMAT.decode(raw, Head[list[Part]], where)
-    for number, part in enumerate(head.of):
+    for number, part in enumerate(head.texts):
         fits = part.tasks > 0 and part.raw_bytes > 0 and not is_dense(part.bytes, part.raw_bytes)
         if part.file != part_name(number) or not fits:
             raise FORMAT.damaged(f"part {number} cannot be a file of this name and size", where)
-    if sum(part.tasks for part in head.of) != head.tasks:
+    if sum(part.tasks for part in head.texts) != head.tasks:
         raise FORMAT.damaged(f"its parts do not add up to {head.tasks:,} tasks", where)
     names = read_inside(folder, NAMES, sys.maxsize)
-    size = len(raw) + len(names) + sum(part.bytes for part in head.of)
+    size = len(raw) + len(names) + sum(part.bytes for part in head.texts)
     return Columns(head, memoryview(names), FORMAT, str(folder / NAMES)), size
 
 

@@ -101,10 +101,10 @@ class PartsLibrary(PackedLibrary):
 
     def __init__(self, folder: Path, *, keep: tuple[str, ...]) -> None:
         columns, size = read_table(folder)
-        self._starts = [*accumulate((part.tasks for part in columns.head.of), initial=0)][:-1]
+        self._starts = [*accumulate((part.tasks for part in columns.head.texts), initial=0)][:-1]
         super().__init__(columns, folder, keep, size=size)
         # The counts are for those who read the index alone, and must not tell them anything else.
-        for part, start in zip(columns.head.of, self._starts, strict=True):
+        for part, start in zip(columns.head.texts, self._starts, strict=True):
             numbers = columns.type_number[start : start + part.tasks]
             if part.types != Counter(map(columns.head.types.__getitem__, numbers)):
                 raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", str(folder / INDEX))
@@ -113,7 +113,7 @@ class PartsLibrary(PackedLibrary):
         return in_asked_order(positions, self._starts, self._read)
 
     def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
-        raw, places = self._unpacked(self.columns.head.of[number]), map(self.columns.place, positions)
+        raw, places = self._unpacked(self.columns.head.texts[number]), map(self.columns.place, positions)
         return {
             position: raw[start : start + length] for position, (start, length) in zip(positions, places, strict=True)
         }
