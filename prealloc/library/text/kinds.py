@@ -161,7 +161,7 @@ def _held(file: Path) -> tuple[int, frozenset[str]]:
             items = None if has_id(task) else items_in(task)
             is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
             return (2, frozenset(items[2])) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, frozenset(task))
-        if binary_format(head_of(file)):  # to look into it may take long
+        if binary_format(head_of(file)) or file.suffix in (".arrow", ".feather"):  # to look into it may take long
             return 3, frozenset()
         with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
             return 3, next((frozenset(batch.rows[0]) for batch in found if batch.rows), frozenset())
