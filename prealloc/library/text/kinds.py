@@ -103,12 +103,11 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
-def refuse_odd(
-    what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Collection[str]], odd: Sequence[int]
-) -> None:
-    """Raises LibraryError where any of the tasks, or of their fields, is odd."""
+def refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]], odd: Sequence[int]) -> None:
+    """Raises LibraryError where any of these files is odd, by the fields of their first tasks."""
     if odd:
-        problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
+        files = [*firsts]
+        problem = f"{what}: this one has {', '.join(firsts[files[odd[-1]]])[:80]}"
         hint = how_to_give(folder, files, [files[at] for at in odd])
         raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
 
@@ -168,9 +167,7 @@ def _held(file: Path) -> tuple[int, frozenset[str]]:
     return 0, frozenset()
 
 
-def _candidates(
-    files: Mapping[Path, Collection[str]], below: Sequence[Path]
-) -> Iterator[tuple[tuple[Path, ...], Path]]:
+def _candidates(files: Mapping[Path, Any], below: Sequence[Path]) -> Iterator[tuple[tuple[Path, ...], Path]]:
     """Patterns that may find files of one kind, with what each finds."""
     for ending in {file.suffix for file in files} - {""}:
         every, there = ([file for file in each if file.suffix == ending] for each in (files, below))
