@@ -172,15 +172,15 @@ def _candidates(files: Mapping[Path, Any], below: Sequence[Path]) -> Iterator[tu
     for ending in {file.suffix for file in files} - {""}:
         every, there = ([file for file in each if file.suffix == ending] for each in (files, below))
         odd = unlike([files[file] for file in every], [files[file] for file in every])
+        alike = [file for at, file in enumerate(every) if at not in odd] or every
+        letters = {file.name[0] for file in {*there}.difference(alike)}.difference(file.name[0] for file in alike)
+        shared = os.path.commonprefix([file.name for file in alike]).removesuffix(ending)  # noqa: RUF071  # of letters
         names = [name for name, _ in Counter(map(_without_numbers, every)).most_common(5)]
-        for some in (every, [file for at, file in enumerate(every) if at not in odd] or every):
-            letters = {file.name[0] for file in {*there}.difference(some)}.difference(file.name[0] for file in some)
-            shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
-            inside = Path(os.path.commonpath([file.parent for file in some]))
-            for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
-                found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
-                yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
-                yield tuple(found), Path(glob.escape(str(inside)), "**", name)
+        inside = Path(os.path.commonpath([file.parent for file in alike]))
+        for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
+            found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
+            yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
+            yield tuple(found), Path(glob.escape(str(inside)), "**", name)
 
 
 def _without_numbers(file: Path) -> str:
