@@ -90,7 +90,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                 raise changed_meanwhile(str(file))
         kinds = [*begins.values()]
         what = "the first tasks of the files have few fields in common, so they are not of one kind"
-        refuse_odd(what, folder, [*begins], kinds, unlike(kinds, kinds))
+        refuse_odd(what, folder, begins, unlike(kinds, kinds))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 

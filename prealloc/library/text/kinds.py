@@ -103,12 +103,11 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
-def refuse_odd(
-    what: str, folder: Path, files: Sequence[Path], tasks: Sequence[Collection[str]], odd: Sequence[int]
-) -> None:
-    """Raises LibraryError where any of the tasks, or of their fields, is odd."""
+def refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]], odd: Sequence[int]) -> None:
+    """Raises LibraryError where any of these files is odd, by the fields of their first tasks."""
     if odd:
-        problem = f"{what}: this one has {', '.join(tasks[odd[-1]])[:80]}"
+        files = [*firsts]
+        problem = f"{what}: this one has {', '.join(firsts[files[odd[-1]]])[:80]}"
         hint = how_to_give(folder, files, [files[at] for at in odd])
         raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
 
@@ -161,29 +160,27 @@ def _held(file: Path) -> tuple[int, frozenset[str]]:
             items = None if has_id(task) else items_in(task)
             is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
             return (2, frozenset(items[2])) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, frozenset(task))
-        if binary_format(head_of(file)):  # to look into it may take long
+        if binary_format(head_of(file)) or file.suffix in (".arrow", ".feather"):  # to look into it may take long
             return 3, frozenset()
         with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
             return 3, next((frozenset(batch.rows[0]) for batch in found if batch.rows), frozenset())
     return 0, frozenset()
 
 
-def _candidates(
-    files: Mapping[Path, Collection[str]], below: Sequence[Path]
-) -> Iterator[tuple[tuple[Path, ...], Path]]:
+def _candidates(files: Mapping[Path, Any], below: Sequence[Path]) -> Iterator[tuple[tuple[Path, ...], Path]]:
     """Patterns that may find files of one kind, with what each finds."""
     for ending in {file.suffix for file in files} - {""}:
         every, there = ([file for file in each if file.suffix == ending] for each in (files, below))
         odd = unlike([files[file] for file in every], [files[file] for file in every])
+        alike = [file for at, file in enumerate(every) if at not in odd] or every
+        letters = {file.name[0] for file in {*there}.difference(alike)}.difference(file.name[0] for file in alike)
+        shared = os.path.commonprefix([file.name for file in alike]).removesuffix(ending)  # noqa: RUF071  # of letters
         names = [name for name, _ in Counter(map(_without_numbers, every)).most_common(5)]
-        for some in (every, [file for at, file in enumerate(every) if at not in odd] or every):
-            letters = {file.name[0] for file in {*there}.difference(some)}.difference(file.name[0] for file in some)
-            shared = os.path.commonprefix([file.name for file in some]).removesuffix(ending)  # noqa: RUF071  # of letters
-            inside = Path(os.path.commonpath([file.parent for file in some]))
-            for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
-                found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
-                yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
-                yield tuple(found), Path(glob.escape(str(inside)), "**", name)
+        inside = Path(os.path.commonpath([file.parent for file in alike]))
+        for name in (*names, f"{glob.escape(shared)}*{ending}", f"[!{''.join(sorted(letters))}]*{ending}"):
+            found = [file for file in there if fnmatchcase(file.name, name) and inside in file.parents]
+            yield tuple(file for file in found if file.parent == inside), Path(glob.escape(str(inside)), name)
+            yield tuple(found), Path(glob.escape(str(inside)), "**", name)
 
 
 def _without_numbers(file: Path) -> str:

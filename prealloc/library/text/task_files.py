@@ -131,7 +131,7 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
             what = f"the file has no {names[0]}, and most others have one"
             odd = [at for at, id in enumerate(own) if id is None]
             break
-    refuse_odd(what, folder, files, tasks, odd)
+    refuse_odd(what, folder, dict(zip(files, tasks, strict=True)), odd)
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
