@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -21,9 +21,12 @@ from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError, gath
 from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
+from prealloc.library.base import fields_of
+from prealloc.library.rows import value_of
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
+from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields, IdFrom
 from prealloc.model.keywords import FieldOptions, PlanOptions, RunOptions
 from prealloc.model.listed import IdList, listed_ids
@@ -252,17 +255,28 @@ def _bare_tasks(chosen: _Chosen) -> BareTasks | None:
     count = sum(map(len, found.values()))
     if not count:
         return None
-    fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
-    there = [field.name for field in fields]
+    fields = field_stats(
+        _without_names(text, tasks[key][position])
+        for key, positions in found.items()
+        for position, text in zip(positions, sources.texts(key, positions), strict=True)
+    )
     named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
-    if named:  # ours were written beside those of the library
-        named |= {*ID_SPELLINGS, *TYPE_SPELLINGS}
-    named |= {next((name for name in ours if name in there), None) for ours in (ID_SPELLINGS, TYPE_SPELLINGS)}
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),
         fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named | no_work],
     )
+
+
+def _without_names(text: bytes, task: LightweightTask) -> bytes:
+    """A task's object without those of our spellings that say its id and its type."""
+    own = dict.fromkeys(ID_SPELLINGS, task.id) | dict.fromkeys(TYPE_SPELLINGS, task.type)
+    fields = fields_of(text)
+    for name in own.keys() & fields:
+        with suppress(*UNREADABLE):
+            if str(value_of(fields[name])) == own[name]:  # or a number
+                del fields[name]
+    return msgspec.json.encode(fields)
 
 
 def _is_bare(task: LightweightTask, no_work: Set[str]) -> bool:

@@ -206,18 +206,17 @@ def test_some_bare_tasks_are_counted(type_: Type, tmp_path: Path) -> None:
     assert "warning" not in type_("plan", "x.json", "--all", "--keep", "all").err
 
 
-def test_python_is_told_of_bare_tasks_too(tmp_path: Path) -> None:
-    """As the last of the notes. The field that is the type is no further one, however it is spelled."""
+@pytest.mark.parametrize("names", [{"id": "a"}, {"id": 7}, {"id": None, "instance_id": "a"}, {"instance_id": 7}])
+def test_python_is_told_of_bare_tasks_too(tmp_path: Path, names: dict[str, Any]) -> None:
+    """As the last of the notes. The fields that are the id and the type are no further ones, however they are named."""
     from prealloc import plan
 
-    (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b", "q": 1}]))
+    (tmp_path / "x.json").write_text(json.dumps([{**names, "type": "b", "q": 1}]))
     notes: list[str] = []
     plan(tmp_path / "x.json", whole=True, notes=notes.append)
     assert notes[-1].startswith("the only planned task holds nothing but an id and a type; the library also has q (")
-    assert plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks[0].extra == {
-        "q": 1,
-        "type": "b",
-    }
+    (task,) = plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks
+    assert task.extra == {"q": 1, "type": "b", **{name: names[name] for name in names if name != "id"}}
     assert len(notes) == 3
 
 
