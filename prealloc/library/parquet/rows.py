@@ -111,15 +111,11 @@ class ForeignRows:
         names = defaultdict[Column, list[str]](list)
         for batch in batches:
             tasks = self._tasks(batch)
-            for names_of, more in self._asked.take(
-                len(tasks), partial(field_of, tasks), partial(self._texts, batch, where)
-            ).items():
+            texts = partial(self._texts, batch, where)
+            for names_of, more in self._asked.take(len(tasks), partial(field_of, tasks), texts).items():
                 names[names_of] += more
-            self.counts.tasks += len(tasks)
+            self.counts.add(tasks, workflows=())
             self.counts.without_workflow += self._without_workflow(batch)
-            if {"id", "instance_id"} <= {*self._names}:
-                pairs = [(bytes(task["id"]), bytes(task["instance_id"])) for task in tasks]
-                self.counts.two_ids += sum(one != other and one[:1] == other[:1] == b'"' for one, other in pairs)
         if not self.counts.tasks:
             raise no_tasks(where)
         if self._asked.best()[0] is None:
