@@ -46,7 +46,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
     told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
     took = [f"took {count} as a task{told}" if first else f"took the tasks of {count}"]
-    read = partial(one_each, odd=None if by_pattern else took) if first else _all
+    read = partial(one_each, took=None if by_pattern else took) if first else _all
     source = read(folder, files, asked, keep)
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)

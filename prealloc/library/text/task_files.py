@@ -59,8 +59,8 @@ def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
     return next(several, [*map(Path.as_posix, whole)])
 
 
-def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], odd: list[str] | None) -> Source:
-    """The task in each file. With a list `odd`, files that are not tasks are refused, and it gets what others lack."""
+def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], took: list[str] | None) -> Source:
+    """The task in each file. With `took`, files that are not tasks are refused, and it is told which lack a field."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
@@ -74,11 +74,11 @@ def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[
         common = Names(COMMON, tasks[0], str(folder))
         common.take(len(tasks), partial(field_of, tasks), list)
         best = common.best()[0]
-        if odd is not None:
+        if took is not None:
             _refuse_other_kinds(folder, files, tasks, common)
             if asked.id_field is None and asked.id_from is None:
                 _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
-            odd[1:] = _lacking(files, tasks)
+            took[1:] = _lacking(files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
         added += ["id"] if best in (None, *common.late) else []
         names = names_of(folder, files) if added else [""] * len(files)
