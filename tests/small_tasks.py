@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import Any
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.model.plan import Plan
+from prealloc.report.page import wrapped
 
 TASKS: list[dict[str, Any]] = [
     {"task_id": f"t{n}", "category": "ab"[n % 2], "n": n, "meta": {"uid": f"u{n}", "kind": ["x", "y"]}}
@@ -45,6 +48,17 @@ def offered_place(error: LibraryError) -> dict[str, str]:
     """The place of the tasks that a refusal offers first, as an option; nothing where it offers none."""
     _, found, word = str(error.hint).partition("‹tasks_field› ")
     return {"tasks_field": shlex.split(re.split("(?:, and| or) ‹|\n", word)[0])[0]} if found else {}
+
+
+def obeyed(error: LibraryError, folder: Path, path: Path) -> Path:
+    """What the command in a hint wrote into the folder."""
+    command = re.search(r": ((?:python3|iconv|zcat|find|cat|mkdir|tail) .+)", str(error.hint))
+    assert command is not None
+    assert command[1] in wrapped(str(error.hint), 30)
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["sh", "-c", command[1]], check=True, cwd=folder, env={**os.environ, "PATH": paths})
+    (fixed,) = (each for each in folder.iterdir() if each.name != path.name)
+    return fixed
 
 
 @contextmanager
