@@ -439,7 +439,7 @@ def test_sigkill_of_the_fork_server(stage: Stage) -> None:
     stage.make_plan({"t0": {"do": "family"}, "t1": {"do": "ok"}}, shards=1)
     session = stage.start()
     wait_until((stage.signals / "family").exists, "the family")
-    worker = session.of("shard_started")[0]["pid"]
+    worker = session.wait_for("shard_started")["pid"]
     os.kill(parent_of(worker) or 0, signal.SIGKILL)
     assert session.wait() == 3, session.output()
     stage.check(session)

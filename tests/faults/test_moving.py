@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_gives_nothing(stage: Stage) -> None:
     stage.make_plan({f"t{number}": {"do": "sleep", "s": 0.4} for number in range(6)})
     session = stage.start("--workers", "2", "--timeout", "1.5")
     wait_until(lambda: starts(stage), "a start")
-    stopped = session.of("shard_started")[0]["pid"]
+    stopped = session.wait_for("shard_started")["pid"]
     os.kill(stopped, signal.SIGSTOP)
     assert session.wait() == 1
     assert session.of("worker_lost", pid=stopped)
