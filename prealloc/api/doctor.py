@@ -51,7 +51,7 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
         *bounded("clocks", check_clocks),
         *bounded("/proc", check_proc),
         *bounded("shared lanes", check_lanes),
-        *bounded("temporary folders", lambda: [check_left({Path(tempfile.gettempdir()), place})]),
+        *bounded("leftovers", lambda: [check_left({Path(tempfile.gettempdir()), place})]),
     ]
     files = [
         *bounded("file system", lambda: [check_file_system(place)]),

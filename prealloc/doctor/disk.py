@@ -53,9 +53,10 @@ def check_left(places: Iterable[Path]) -> Finding:
     """Folders that killed processes may have left, and that prealloc does not remove."""
     left = [str(folder) for place in places for folder in left_alone(place)]
     if not left:
-        return ok("temporary folders", "none to remove by hand")
-    seen = f"{len(left)} of an earlier boot, another machine or without a lock: {listed(sorted(left), FIRST)}"
-    return warning("temporary folders", seen, "remove them unless a run of yours still uses them")
+        return ok("leftovers", "killed processes have left no temporary folder")
+    many = "a temporary folder" if len(left) == 1 else f"{len(left)} temporary folders"
+    seen = f"{many} of an earlier boot or another machine, or without a lock: {listed(sorted(left), FIRST)}"
+    return warning("leftovers", seen, "remove them unless a run of yours still uses them")
 
 
 def check_file_system(folder: Path) -> Finding:

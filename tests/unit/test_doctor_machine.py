@@ -55,7 +55,7 @@ def test_everything_is_looked_at_and_nothing_stays(tmp_path: Path) -> None:
     names = {finding.name for finding in found.findings}
     assert names >= {"python", "prealloc", "dependencies", "start method", "subreaper", "death signal", "memfd"}
     assert names >= {"open files", "processes", "memory", "swap", "monotonic clock", "wall clock", "/proc"}
-    assert names >= {"temporary folders", "file system", "space", "lock", "rename", "exchange", "hard links", "append"}
+    assert names >= {"leftovers", "file system", "space", "lock", "rename", "exchange", "hard links", "append"}
     assert list(tmp_path.iterdir()) == []
     assert not [pid for pid, text in commands().items() if "prealloc.doctor" in text or "forkserver" in text]
     assert threading.active_count() <= before
