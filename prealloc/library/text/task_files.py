@@ -60,7 +60,7 @@ def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
 
 
 def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], took: list[str] | None) -> Source:
-    """The task in each file. With `took`, files that are not tasks are refused, and it gets notes on fields that lack."""
+    """The task in each file. With `took`, files that are not tasks are refused, and it gets notes on the others."""
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         tasks = []
