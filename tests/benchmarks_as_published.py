@@ -152,6 +152,9 @@ BENCHMARKS = {
     "WebVoyager": Benchmark(
         lines(rows(web_name="Allrecipes", id="Allrecipes--#", ques="#", web="https://x")), "Allrecipes--0", "Allrecipes"
     ),
+    "LongMemEval": Benchmark(
+        document(rows(question_id="q#", question_type="multi-session", question="#")), "q0", "multi-session"
+    ),
     "Mind2Web": Benchmark(
         document(rows(annotation_id="a#", website="w", domain="Travel", confirmed_task="#")),
         *("a0", "Travel"),

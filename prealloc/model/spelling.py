@@ -9,8 +9,8 @@ OTHER_IDS = (
 )
 """Fields that may be the id in a library with neither of ours, the likeliest first: so, or as `TaskId`, `task-id`."""
 OTHER_TYPES = (
-    *("taskType", "Type", "category", "domain", "subject", "task_category", "repo", "web_name"),
-    *("sites", "site", "subset", "level", "difficulty", "language"),
+    *("taskType", "Type", "category", "domain", "subject", "task_category", "repo"),
+    *("question_type", "web_name", "sites", "site", "subset", "level", "difficulty", "language"),
 )
 ONE_TYPE = "task"
 """The type of all tasks of a library that says none."""
