@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
+from prealloc.api.planned_tasks import BareTasks, PlannedTasks, bare_tasks, look_for_kept, look_for_timeouts
 from prealloc.api.sources import PLACE, LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError, gathered, refuse
 from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
-from prealloc.library.base import fields_of
-from prealloc.library.rows import value_of
-from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields, IdFrom
 from prealloc.model.keywords import FieldOptions, PlanOptions, RunOptions
 from prealloc.model.listed import IdList, listed_ids
@@ -34,22 +29,18 @@ from prealloc.model.options import one_or_several, read_options, share_of
 from prealloc.model.plan import Plan, PlanFile, Shard
 from prealloc.model.plan_spec import GenerateOptions, PlanSpec
 from prealloc.model.policy import read_run_options
-from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, IN_EVERY_SLICE, TYPE_SPELLINGS
-from prealloc.model.timeout import own_timeouts
 from prealloc.model.where import refuse_where
-from prealloc.model.words import listed, size
+from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
 
 if TYPE_CHECKING:
-    from prealloc.api.sources import Complete, Sources
+    from prealloc.api.sources import Complete
     from prealloc.generating.source import Generator
     from prealloc.model.task import LightweightTask
     from prealloc.store.manifests import Outline
 
 GENERATE_TIMEOUT_S = GenerateOptions().generate_timeout_s
-_SHOWN_FIELDS = 12
-_SHOWN_TIMEOUTS = 20
 
 
 def plan(
@@ -164,9 +155,9 @@ def plan(
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
-    planned = _Chosen(spec, sources, tasks)
-    _look_for_kept(planned, tell)
-    _look_for_timeouts(planned, tell)
+    planned = PlannedTasks(spec, sources, tasks)
+    look_for_kept(planned, tell)
+    look_for_timeouts(planned, tell)
     shards = [
         PlannedShard(
             shard.id,
@@ -180,7 +171,7 @@ def plan(
     made = build_plan(spec, sources.infos, shards, for_runs)
     if spec.stratify and (left := types_left_out(made.file)):
         tell(_left_out_note(left))
-    found = _bare_tasks(planned)
+    found = bare_tasks(planned)
     if out is not None:
         write_plan(made, Path(out), force=force)
     if found is not None:  # last, so that it is what is read last
@@ -203,137 +194,6 @@ def _not_there(library: LibraryInPython) -> list[Mistake]:
     if str(library) == "-" or os.path.exists(library) or any(glob.iglob(str(library), recursive=True)):
         return []
     return [Mistake("LIBRARY", f"{library} does not exist", "name a file, a folder or a pattern of files")]
-
-
-class _Chosen(NamedTuple):
-    """The tasks that a plan has, by the difficulty of their library and their position."""
-
-    spec: PlanSpec
-    sources: Sources
-    tasks: Mapping[str | None, Mapping[int, LightweightTask]]
-
-    def every(self) -> Iterator[LightweightTask]:
-        """All of them."""
-        return (task for each in self.tasks.values() for task in each.values())
-
-
-class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
-    """Planned tasks that hold only an id and a type: a worker that needs more fails in every one of them."""
-
-    tasks: int
-    planned: int
-    fields: list[FieldStats]
-    """What the library has of these tasks, but the plan does not."""
-
-    @property
-    def keep(self) -> str:
-        """The value of `keep` that ships these fields; empty if there are none."""
-        names = [field.name for field in self.fields]
-        # A comma, space or quote cannot be said there, and "all" says more than the field of that name.
-        plain = EVERY_FIELD not in names and all(re.fullmatch(r"(?!-)[^\s,\"\\\x00-\x1f]+", name) for name in names)
-        return ",".join(names) if plain and len(names) <= _SHOWN_FIELDS else EVERY_FIELD
-
-    def __str__(self) -> str:
-        which = f"all {self.planned:,}" if self.tasks == self.planned else f"{self.tasks:,} of {self.planned:,}"
-        hold = "the only planned task holds" if self.planned == 1 else f"{which} planned tasks hold"
-        problem = f"{hold} nothing but an id and a type"
-        if not self.fields:
-            return f"{problem}, and the library has no other fields of them"
-        left = listed((f"{each.name or repr('')} (up to {size(each.largest)})" for each in self.fields), _SHOWN_FIELDS)
-        or_all = "" if self.keep == EVERY_FIELD else ", or ‹keep› all for every field"
-        return f"{problem}; the library also has {left}: plan again with ‹keep› {self.keep}{or_all}"
-
-
-def _bare_tasks(chosen: _Chosen) -> BareTasks | None:
-    """The tasks of a plan that hold nothing to work with; None if there are none."""
-    spec, sources, tasks = chosen
-    no_work = {*spec.shipped} - {*spec.keep}
-    found = {
-        key: [position for position, task in each.items() if task.workflow_json == b"null" and _is_bare(task, no_work)]
-        for key, each in tasks.items()
-    }
-    count = sum(map(len, found.values()))
-    if not count:
-        return None
-    fields = field_stats(
-        _without_names(text, tasks[key][position])
-        for key, positions in found.items()
-        for position, text in zip(positions, sources.texts(key, positions), strict=True)
-    )
-    named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
-    return BareTasks(
-        tasks=count,
-        planned=sum(map(len, tasks.values())),
-        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named | no_work],
-    )
-
-
-def _without_names(text: bytes, task: LightweightTask) -> bytes:
-    """A task's object without those of our spellings that say its id and its type."""
-    own = dict.fromkeys(ID_SPELLINGS, task.id) | dict.fromkeys(TYPE_SPELLINGS, task.type)
-    fields = fields_of(text)
-    for name in own.keys() & fields:
-        with suppress(*UNREADABLE):
-            if str(value_of(fields[name])) == own[name]:  # or a number
-                del fields[name]
-    return msgspec.json.encode(fields)
-
-
-def _is_bare(task: LightweightTask, no_work: Set[str]) -> bool:
-    return task.extra_json == b"{}" or (bool(no_work) and task.extra_names() <= no_work)
-
-
-def _look_for_kept(chosen: _Chosen, tell: Callable[[str], None]) -> None:
-    """Tells which fields to keep some planned tasks lack. Raises OptionsError for those that no task at all has."""
-    keep = chosen.spec.keep
-    if not keep or EVERY_FIELD in keep:
-        return
-    planned = [task.extra_names() for task in chosen.every()]
-    lacking = {name: sum(name not in names for names in planned) for name in keep}
-    absent = {name for name, count in lacking.items() if count == len(planned)}
-    _refuse_absent("‹keep›", absent, chosen)
-    for name, count in lacking.items():
-        if count:
-            tell(f"{count} of {len(planned)} planned tasks have no field {name!r}")
-
-
-def _refuse_absent(where: str, absent: Set[str], chosen: _Chosen) -> None:
-    """Raises OptionsError for those of these fields, which no planned task has, that the libraries lack altogether."""
-    _, sources, tasks = chosen
-    for library in sources.libraries.values():
-        absent = library.absent(sorted(absent)) if absent else absent
-    if absent:
-        texts = (text for key, each in tasks.items() for text in sources.texts(key, list(each)))
-        there = [field.name for field in field_stats(texts) if field.name not in IN_EVERY_SLICE]
-        raise OptionsError([_no_field(where, name, there) for name in sorted(absent)])
-
-
-def _look_for_timeouts(chosen: _Chosen, tell: Callable[[str], None]) -> None:
-    """Tells how many planned tasks name no timeout of their own. Raises OptionsError for values that are not times."""
-    field, found = chosen.spec.timeout_field, list[Mistake]()
-    if isinstance(field, UnsetType):
-        return
-    every = list(chosen.every())
-    named = own_timeouts(((task.id, task.extra) for task in every), field, found)
-    if found:
-        more = len(found) - _SHOWN_TIMEOUTS
-        hint = "correct them in the library, or plan without ‹timeout_field›"
-        further = [Mistake("‹timeout_field›", f"{more} further tasks have no valid time", hint)] if more > 0 else []
-        raise OptionsError([*found[:_SHOWN_TIMEOUTS], *further])
-    if not named:
-        _refuse_absent("‹timeout_field›", {field}, chosen)
-    if left := len(every) - len(named):
-        tell(f"{left} of {len(every)} planned tasks have no {field!r}: the ‹timeout_s› of the run holds for them")
-
-
-def _no_field(where: str, name: str, there: Sequence[str]) -> Mistake:
-    close = difflib.get_close_matches(name, there, n=1)
-    if close:
-        hint = f"did you mean {close[0]}?"
-    else:
-        known = listed(there, _SHOWN_FIELDS)
-        hint = f"its tasks have {known}" if there else "its tasks have no further fields: omit it"
-    return Mistake(f"{where} {name}", "no task of the library has such a field", hint)
 
 
 @contextmanager

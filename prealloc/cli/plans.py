@@ -34,7 +34,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.words import quoted
 
 if TYPE_CHECKING:
-    from prealloc.api.plans import BareTasks
+    from prealloc.api.planned_tasks import BareTasks
     from prealloc.model.plan import Plan
     from prealloc.planning.history import History
     from prealloc.planning.matrix import Outlook

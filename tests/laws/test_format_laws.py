@@ -27,7 +27,8 @@ from small_tasks import piped
 
 from examples import examples
 from prealloc.api import libraries
-from prealloc.api.plans import BareTasks, plan
+from prealloc.api.planned_tasks import BareTasks
+from prealloc.api.plans import plan
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
