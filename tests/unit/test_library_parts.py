@@ -202,6 +202,15 @@ def test_names_that_are_there_twice_are_refused(folder: Path) -> None:
         opened(folder)
 
 
+def test_hashes_that_are_not_those_of_the_ids_are_refused(folder: Path) -> None:
+    """Law: a plan draws by them, and what is there twice is found by them, so nobody can write others."""
+    names = bytearray((folder / NAMES).read_bytes())
+    names[0] ^= 1
+    change(folder, names=bytes(names))
+    with pytest.raises(LibraryError, match="its hashes are not those of its ids"):
+        opened(folder)
+
+
 def test_names_cut_or_with_more_behind_are_refused(folder: Path) -> None:
     """Law: the columns are as long as the tasks' number says, even where the check is right."""
     names = (folder / NAMES).read_bytes()

@@ -45,6 +45,7 @@ from prealloc.model.task_hash import hash_of, hashes_of, utf8
 
 MOST_HEAD = 16 << 20
 DIGEST_BYTES = 16
+_AT_ONCE = 1 << 16
 _COLUMNS = {
     "hash": ("Q", 8),
     "name": ("Q", 8),
@@ -191,6 +192,16 @@ class Columns(Generic[T]):
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
         head = format.decode(bytes(text[at:line_end]), shape, where)
         return cls(head, memoryview(text)[line_end:end], format, where)
+
+    def refuse_other_hashes(self) -> None:
+        """Raises LibraryError unless the hashes are those of the ids: for a table that others may have written."""
+        tasks, ids = self.head.tasks, bytes(self._ids)
+        for first in range(0, tasks, _AT_ONCE):
+            ends = self._name[first : first + _AT_ONCE].tolist()
+            begins = [self._name[first - 1] if first else 0, *ends[:-1]]
+            raws = [ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
+            if hashes_of(raws) != self.hash[first : first + _AT_ONCE].tolist():
+                raise self.format.damaged("its hashes are not those of its ids", self._where)
 
     def id(self, position: int) -> str:
         with contextlib.suppress(UnicodeDecodeError):

@@ -68,7 +68,9 @@ def read_table(folder: Path) -> tuple[Columns[list[Part]], int]:
         raise FORMAT.damaged(f"its parts do not add up to {head.tasks:,} tasks", where)
     names = read_inside(folder, NAMES, sys.maxsize)
     size = len(raw) + len(names) + sum(part.bytes for part in head.texts)
-    return Columns(head, memoryview(names), FORMAT, str(folder / NAMES)), size
+    columns = Columns(head, memoryview(names), FORMAT, str(folder / NAMES))
+    columns.refuse_other_hashes()
+    return columns, size
 
 
 def read_inside(folder: Path, name: str, most: int) -> bytes:
