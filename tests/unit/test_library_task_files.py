@@ -176,7 +176,12 @@ def test_a_library_beside_what_says_something_of_it_is_offered(tmp_path: Path) -
     ("file", "problem", "option", "count"),
     [
         ({"guid": "x", "behaviors": EXAMPLES}, "each of the 2 files holds a list 'behaviors'", "if each file", 8),
-        ({f"q{n}": each for n, each in enumerate(EXAMPLES)}, "the 2 files holds tasks by their ids", "if each file", 8),
+        (
+            {f"q{n}": each for n, each in enumerate(EXAMPLES)},
+            "the 2 files holds an object of tasks by their ids",
+            "if each file",
+            8,
+        ),
         ({"id": "", "cases": [{"id": "a"}, {"id": "b"}]}, "holds a list 'cases'", "‹id_field› id", 4),
     ],
 )

@@ -147,7 +147,7 @@ def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id
     way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
     way = way if len(places) == 1 else f"one of the files: {listed(map(str, files))}"
     each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
-    what = "tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
+    what = "an object of tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
     problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
     hint = f"if each item is a task, give {way}\nif each file is a task, give {each}"
     raise LibraryError(problem, where=str(folder), hint=hint)
