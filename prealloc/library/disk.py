@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 Notes = Callable[[str], None]
 """Called with sentences that a user should see."""
 
-_PIECE = 1 << 20
+_PIECE = 2 << 20
 _AHEAD = 3
 _SWITCH_S = 1e-5
 
