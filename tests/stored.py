@@ -20,7 +20,7 @@ from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.packed.pool import SharedTaskPool, new_pool
 from prealloc.library.parquet.library import ParquetLibrary, new_parquet
-from prealloc.library.parts.library import PartsLibrary, new_parts
+from prealloc.library.parts import PartsLibrary, new_parts
 
 BOX_BYTES = 600
 """Of a part or row group: RECORDS fill three."""

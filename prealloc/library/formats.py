@@ -67,9 +67,7 @@ def _function(path: str) -> Any:
 
 
 JSON_LINES = LibraryFormat(name="jsonl", endings=(".jsonl", ".ndjson"), writer="convert:new_lines")
-PARTS = LibraryFormat(
-    name="parts", endings=(".parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
-)
+PARTS = LibraryFormat(name="parts", endings=(".parts",), writer="parts:new_parts", opener="parts:PartsLibrary")
 FORMATS = (
     LibraryFormat(name="json", endings=(".json",), writer="convert:new_json"),
     JSON_LINES,

@@ -134,7 +134,7 @@ def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tupl
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
     """Whether there is a library of parts: a folder, and yet one library."""
-    from prealloc.library.parts.index import is_ours
+    from prealloc.library.parts import is_ours
 
     return os.path.isdir(path) and is_ours(Path(path))
 
