@@ -15,7 +15,7 @@ from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.library.base import Add, Library, Record
 from prealloc.library.convert import new_json, new_lines
-from prealloc.library.database.library import DatabaseLibrary, new_database
+from prealloc.library.database import DatabaseLibrary, new_database
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.packed.pool import SharedTaskPool, new_pool

@@ -74,8 +74,8 @@ FORMATS = (
     LibraryFormat(
         name="database",
         endings=(".db", ".sqlite", ".sqlite3"),
-        writer="database.library:new_database",
-        opener="database.library:DatabaseLibrary",
+        writer="database:new_database",
+        opener="database:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
     PARTS,
