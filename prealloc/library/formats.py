@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from prealloc.errors import LibraryError
 from prealloc.library.unpack import name_parts
 from prealloc.model.fields import Fields
 
@@ -38,15 +39,14 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     def open(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Library:
         """The library at `path`. Raises LibraryError."""
         asked = {"fields": fields} if self.is_foreign else {}
-        library: Library = _function(self.opener)(path, keep=keep, **asked)
+        library: Library = loaded(self.opener, path)(path, keep=keep, **asked)
         return library
 
     def lines(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
         """The texts of all tasks, with the fields that they have in it. Raises LibraryError."""
         if self.is_foreign:
-            lines: Iterator[bytes] = _function(f"{self.opener.partition(':')[0]}:lines_of")(
-                path, keep=keep, fields=fields
-            )
+            lines_of = loaded(f"{self.opener.partition(':')[0]}:lines_of", path)
+            lines: Iterator[bytes] = lines_of(path, keep=keep, fields=fields)
             return lines
         library = self.open(path, keep=keep, fields=fields)
         return library.texts(range(len(library)))
@@ -57,13 +57,20 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         Raises InputError if `out` is there (unless `force`, and it is a library) or cannot be made, CannotGoOn if the
         disk is full.
         """
-        writer: AbstractContextManager[Add] = _function(self.writer)(out, force=force)
+        writer: AbstractContextManager[Add] = loaded(self.writer, out)(out, force=force)
         return writer
 
 
-def _function(path: str) -> Any:
-    module, name = path.split(":")
-    return getattr(import_module(f"prealloc.library.{module}"), name)
+def loaded(function: str, where: str | Path) -> Any:
+    """A `module:function` of these formats. Raises LibraryError if what it needs is not installed."""
+    module, name = function.split(":")
+    try:
+        return getattr(import_module(f"prealloc.library.{module}"), name)
+    except ImportError as error:
+        if module != "parquet.library":
+            raise
+        problem, hint = f"Parquet and Arrow need pyarrow ({error})", "pip install 'prealloc[parquet]'"
+        raise LibraryError(problem, where=str(where), hint=hint) from None
 
 
 JSON_LINES = LibraryFormat(name="jsonl", endings=(".jsonl", ".ndjson"), writer="convert:new_lines")

@@ -151,11 +151,9 @@ class PartsLibrary(PackedLibrary):
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return in_asked_order(positions, self._starts, self._read)
 
-    def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
-        raw, places = self._unpacked(self.columns.head.texts[number]), map(self.columns.place, positions)
-        return {
-            position: raw[start : start + length] for position, (start, length) in zip(positions, places, strict=True)
-        }
+    def _read(self, number: int, positions: list[int]) -> list[bytes]:
+        raw = self._unpacked(self.columns.head.texts[number])
+        return [raw[start : start + length] for start, length in map(self.columns.place, positions)]
 
     def _unpacked(self, part: Part) -> bytes:
         """The lines in a part, which is what was written. Raises LibraryError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
@@ -33,13 +33,13 @@ def filling(write: Callable[[list[Record]], None], most_bytes: int, most_tasks: 
 def in_asked_order(
     positions: Sequence[int],
     starts: Sequence[int],
-    read: Callable[[int, list[int]], Mapping[int, bytes]],
+    read: Callable[[int, list[int]], Iterable[bytes]],
 ) -> Iterator[bytes]:
     """The text at each of the positions, in this order; a position may be asked for several times.
 
-    `starts[b]` is the first position in box b. `read(b, positions)` gives the texts at these positions, sorted and
-    all in box b; it is called once for each box, when its first text is due. Held in memory are the texts that
-    were read and are asked for later.
+    `starts[b]` is the first position in box b. `read(b, positions)` gives the texts at these positions, which are
+    sorted and all in box b; it is called once for each box, when its first text is due. Held in memory are the texts
+    that were read and are asked for later.
     """
     left = Counter(positions)
     wanted = {box: list(inside) for box, inside in groupby(sorted(left), lambda at: bisect_right(starts, at) - 1)}
@@ -47,6 +47,6 @@ def in_asked_order(
     for position in positions:
         if position not in held:
             box = bisect_right(starts, position) - 1
-            held.update(read(box, wanted[box]))
+            held.update(zip(wanted[box], read(box, wanted[box]), strict=True))
         left[position] -= 1
         yield held[position] if left[position] else held.pop(position)
