@@ -25,10 +25,9 @@ from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, wr
 from prealloc.files.regular import Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.base import Add, Record
-from prealloc.library.packed.library import PackedLibrary
+from prealloc.library.packed.library import PackedLibrary, filling, in_asked_order
+from prealloc.library.packed.stored import StoredFormat
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Head
-from prealloc.library.storing.boxes import filling, in_asked_order
-from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.unpack import is_dense
 
 FORMAT = StoredFormat("prealloc-library-parts", 1, ("start", "length"))

@@ -25,7 +25,7 @@ from prealloc.cli.bar import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
-from prealloc.library.storing.new_file import new_file
+from prealloc.library.new_file import new_file
 from prealloc.library.unpack import SMALL, unpack_stream
 
 LINES = '{"id":"a","type":"x","workflow":1}\n{"id":"b","type":"x","workflow":2}\n'

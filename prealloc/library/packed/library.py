@@ -1,20 +1,26 @@
-"""What all stored libraries have in common: tasks that are found in a packed table, and proved by it."""
+"""What all stored libraries have in common: tasks that are found in a packed table, and proved by it.
+
+In some, many tasks lie in a box (a part, a row group), which is written and read as a whole.
+"""
 
 from __future__ import annotations
 
 import os
 import weakref
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library, info_of
+from prealloc.library.base import Add, Library, Record, info_of
 from prealloc.library.packed.table import Columns, Lazy, digest
 from prealloc.library.rows import checked_keep
 from prealloc.model.fields import COMMON, Fields
@@ -113,3 +119,44 @@ class HeldLibrary(PackedLibrary):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def filling(write: Callable[[list[Record]], None], most_bytes: int, most_tasks: int | None = None) -> Iterator[Add]:
+    """Takes tasks, and gives `write` those of a box, at least one: about `most_bytes`, no more than `most_tasks`."""
+    records, size = list[Record](), 0
+
+    def add(record: Record) -> None:
+        nonlocal size
+        records.append(record)
+        size += len(record.text) + 1
+        if size >= most_bytes or len(records) == most_tasks:
+            write(records)
+            records.clear()
+            size = 0
+
+    yield add
+    if records:
+        write(records)
+
+
+def in_asked_order(
+    positions: Sequence[int],
+    starts: Sequence[int],
+    read: Callable[[int, list[int]], Iterable[bytes]],
+) -> Iterator[bytes]:
+    """The text at each of the positions, in this order; a position may be asked for several times.
+
+    `starts[b]` is the first position in box b. `read(b, positions)` gives the texts at these positions, which are
+    sorted and all in box b; it is called once for each box, when its first text is due. Held in memory are the texts
+    that were read and are asked for later.
+    """
+    left = Counter(positions)
+    wanted = {box: list(inside) for box, inside in groupby(sorted(left), lambda at: bisect_right(starts, at) - 1)}
+    held: dict[int, bytes] = {}
+    for position in positions:
+        if position not in held:
+            box = bisect_right(starts, position) - 1
+            held.update(zip(wanted[box], read(box, wanted[box]), strict=True))
+        left[position] -= 1
+        yield held[position] if left[position] else held.pop(position)

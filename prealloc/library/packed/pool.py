@@ -27,10 +27,10 @@ from typing import Any
 
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
+from prealloc.library.new_file import new_file
 from prealloc.library.packed.library import HeldLibrary
+from prealloc.library.packed.stored import StoredFormat
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
-from prealloc.library.storing.new_file import new_file
-from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task import LightweightTask
 
 COLUMNS = ("start", "length", "workflow", "digest", "order")
@@ -131,8 +131,7 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             text = joined(workflow, fields)
             flow = len(workflow or b"")
             columns.take([record], [digest(text)], start=[at], length=[len(text)], workflow=[flow])
-            write(text)
-            at += len(text)
+            at += write(text)
 
         yield add
         columns.finish(str(out))

@@ -30,7 +30,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -38,8 +38,8 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
+from prealloc.library.packed.stored import StoredFormat
 from prealloc.library.rows import Counts, are_names, is_name
-from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, hashes_of, utf8
 
@@ -115,23 +115,18 @@ class ColumnsBuilder:
             yield record.id, record.type, proof, workflow, fields
 
     def extend(
-        self, ids: Sequence[str], types: Sequence[str], proofs: Iterable[bytes] = (), **more: Iterable[int]
+        self, ids: Sequence[str], types: Iterable[str] = (), proofs: Iterable[bytes] = (), **more: Iterable[int]
     ) -> None:
-        """The same of tasks that are not at hand as records."""
+        """The same of tasks that are not at hand as records. Ids alone are enough to find one that is there twice."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
-        number = self.types
-        self.add_ids(ids)
+        names, number = [utf8(id) for id in ids], self.types
+        self.hash.extend(hashes_of(names))
+        self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
+        self.ids += b"".join(names)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.digest += b"".join(proofs)
         for name, values in more.items():
             getattr(self, name).extend(values)
-
-    def add_ids(self, ids: Sequence[str]) -> None:
-        """Takes in the ids alone: enough to find one that is there twice."""
-        names = [utf8(id) for id in ids]
-        self.hash.extend(hashes_of(names))
-        self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
-        self.ids += b"".join(names)
 
     def id(self, position: int) -> str:
         return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
@@ -195,12 +190,10 @@ class Columns(Generic[T]):
 
     def refuse_other_hashes(self) -> None:
         """Raises LibraryError unless the hashes are those of the ids: for a table that others may have written."""
-        tasks, ids = self.head.tasks, bytes(self._ids)
-        for first in range(0, tasks, _AT_ONCE):
-            ends = self._name[first : first + _AT_ONCE].tolist()
-            begins = [self._name[first - 1] if first else 0, *ends[:-1]]
-            raws = [ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
-            if hashes_of(raws) != self.hash[first : first + _AT_ONCE].tolist():
+        ids = bytes(self._ids)
+        names = (ids[start:end] for start, end in pairwise(chain([0], self._name)))
+        for first in range(0, self.head.tasks, _AT_ONCE):
+            if hashes_of([*islice(names, _AT_ONCE)]) != self.hash[first : first + _AT_ONCE].tolist():
                 raise self.format.damaged("its hashes are not those of its ids", self._where)
 
     def id(self, position: int) -> str:
