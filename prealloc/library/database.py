@@ -79,8 +79,9 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
             connection.execute(statement)
 
         def write(records: list[Record]) -> None:
-            rows = enumerate(columns.take_rows(records), len(columns.hash))
-            for position, (id, type, proof, workflow, fields) in rows:
+            positions = range(len(columns.hash), len(columns.hash) + len(records))
+            rows = zip(positions, *columns.take_rows(records), strict=True)
+            for position, id, type, proof, workflow, fields in rows:
                 connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", (position, id, type, proof))
                 flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
                 body = (position, *flow, len(fields), pack(fields))

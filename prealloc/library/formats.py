@@ -45,8 +45,7 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     def lines(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
         """The texts of all tasks, with the fields that they have in it. Raises LibraryError."""
         if self.is_foreign:
-            lines_of = loaded(f"{self.opener.partition(':')[0]}:lines_of", path)
-            lines: Iterator[bytes] = lines_of(path, keep=keep, fields=fields)
+            lines: Iterator[bytes] = loaded("parquet.library:lines_of", path)(path, keep=keep, fields=fields)
             return lines
         library = self.open(path, keep=keep, fields=fields)
         return library.texts(range(len(library)))

@@ -106,13 +106,13 @@ class ColumnsBuilder:
         self.extend(ids, types, proofs, **more)
         self.counts.add([record.row for record in records])
 
-    def take_rows(self, records: Sequence[Record]) -> Iterator[tuple[str, str, bytes, bytes | None, bytes]]:
-        """Takes in tasks that are written as rows: of each its id, type, digest, workflow, and other fields."""
-        parts = [record.split() for record in records]
-        proofs = [digest(joined(*each)) for each in parts]
+    def take_rows(self, records: Sequence[Record]) -> tuple[Sequence[Any], ...]:
+        """Takes in tasks that are written as rows; gives their ids, types, digests, workflows, and other fields."""
+        ids, types, _ = zip(*records, strict=True)
+        workflows, fields = zip(*(record.split() for record in records), strict=True)
+        proofs = [*map(digest, map(joined, workflows, fields))]
         self.take(records, proofs)
-        for record, proof, (workflow, fields) in zip(records, proofs, parts, strict=True):
-            yield record.id, record.type, proof, workflow, fields
+        return ids, types, proofs, workflows, fields
 
     def extend(
         self, ids: Sequence[str], types: Iterable[str] = (), proofs: Iterable[bytes] = (), **more: Iterable[int]

@@ -57,8 +57,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
     tasks = ColumnsBuilder()
 
     def write(records: list[Record]) -> None:
-        columns = dict(zip(_SCHEMA.names, zip(*tasks.take_rows(records), strict=True), strict=True))
-        arrow.write_table(pa.Table.from_pydict(columns, schema=_SCHEMA), row_group_size=len(records))
+        arrow.write_table(pa.table(tasks.take_rows(records), schema=_SCHEMA), row_group_size=len(records))
 
     try:
         with (
@@ -173,7 +172,8 @@ class _OurRows:
 
 def _rows_of(file: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> _OurRows | ForeignRows:
     """How tasks lie in a file. Raises LibraryError."""
-    raw, ours = (file.metadata.metadata or {}).get(META_KEY), file.schema_arrow.equals(_SCHEMA, check_metadata=False)
+    raw = (file.metadata.metadata or {}).get(META_KEY)
+    ours = file.schema_arrow.equals(_SCHEMA, check_metadata=False)
     if raw is None and not ours:
         return ForeignRows(file.schema_arrow, where, asked, keep)
     if raw is None:
