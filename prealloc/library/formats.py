@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A format: how its names end and how its content begins. Its `module:function`s are imported by who needs them."""
+    """A format: how its names end and how its content begins. Its `module:function`s are imported on first use."""
 
     name: str
     endings: tuple[str, ...]

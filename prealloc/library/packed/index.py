@@ -219,7 +219,7 @@ def check_index(library: Path, *, progress: Progress | None = None) -> str:
 
 
 def moved_aside(place: Path) -> str | None:
-    """The command that makes room for an index, where something else lies; None where that need not be."""
+    """The command that moves away what lies in an index's place; None if that is an index, or nothing."""
     if _is_index(place) or not (place.is_dir() or head_of(place, 1)):
         return None
     return f"mv {quoted(place)} {quoted(f'{place}.aside')}"

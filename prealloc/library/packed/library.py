@@ -66,7 +66,7 @@ class HeldLibrary(PackedLibrary):
     """One whose tasks are found by id, and whose file is held open. Close it, or use `with`; iterates over the ids."""
 
     def _hold(self, descriptor: int) -> None:
-        """Takes the file with the tasks' texts: it is closed with this. At once, whatever is wrong with the rest."""
+        """Takes the file with the tasks' texts, and closes it with this object, also where opening fails later."""
         import prealloc.model.task  # noqa: F401  # now: whoever reads may be a thread beside a fork
 
         self._descriptor = descriptor

@@ -10,8 +10,8 @@ nothing is left in memory when its readers are gone or killed.
     16 bytes       where the table begins (u64, little-endian), and "poolend\\n"
 
 A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step. Readers
-look at its size and time of change before every read, and refuse one that was; but who cuts it in the very moment of a
-read ends the reader with SIGBUS, as the system does with every mapped file.
+check its size and time of change before every read, and refuse a pool that was written to. Only if it is cut off during
+a read, the system ends the reader with SIGBUS, as with every mapped file.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SharedTaskPool(HeldLibrary):
             raise FORMAT.damaged("it was written to while it was attached", self.info.path)
 
     def _read(self, position: int) -> LightweightTask:
-        """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
+        """The task. Nothing is decoded unless fields are kept: the workflow is a range of bytes."""
         if self._keep:
             return self.task(position)
         start, length = self._checked(position)
@@ -107,7 +107,7 @@ class SharedTaskPool(HeldLibrary):
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
     def _checked(self, position: int) -> tuple[int, int]:
-        """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
+        """`columns.place` of a task, whose text is proved the first time in this process. Raises LibraryError."""
         start, length = place = self.columns.place(position)
         if not self._is_checked[position]:
             if self.columns.workflow[position] >= max(length, 1):

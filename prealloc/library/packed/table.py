@@ -1,7 +1,7 @@
 """A packed table of tasks: 36 to 64 bytes a task beside its id, read without making an object for any of them.
 
 Its head is a JSON document: how many tasks there are, their types, what it is a table of, and the sha256 of all that
-and of the columns. These lie one behind the other, the tasks in their order. All tables have
+and of the columns. The columns lie one behind the other, each in the order of the tasks. All tables have
 
     hash      u64 a task    stable_hash of its id
     name      u64           where its id ends in `ids`; it begins where the one before ends
@@ -77,7 +77,7 @@ class Head(Meta, Generic[T], kw_only=True, forbid_unknown_fields=True):
     """What holds the texts of the tasks; None where it is the file of this table, or its rows."""
 
     def line(self, format: StoredFormat) -> bytes:
-        """It, before its columns in one file."""
+        """The head as the line that stands before the columns, where both are in one file."""
         line = format.encode(self) + b"\n"
         if len(line) > MOST_HEAD:
             hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
@@ -164,7 +164,7 @@ class Columns(Generic[T]):
         if head != format.sealed(head, whole):
             raise format.damaged("its content is not what was written", where)
         self.views = contextlib.ExitStack()
-        """Of the columns: closed, they let go of them, and nothing can be read any more."""
+        """Of the columns. Close it to let go of their bytes: then nothing can be read any more."""
         found = dict.fromkeys(_COLUMNS, memoryview(b""))
         for name, (start, end) in zip(names, pairwise(ends), strict=True):
             found[name] = self.views.enter_context(_native(whole[start:end], _COLUMNS[name][0]))
@@ -206,7 +206,7 @@ class Columns(Generic[T]):
         return self.head.types[self.type_number[position]]
 
     def place(self, position: int) -> tuple[int, int]:
-        """Where a task's text begins, and its bytes. Raises IndexError for a position that there is not."""
+        """Where a task's text begins, and its bytes. Raises IndexError for a position without a task."""
         if position < 0:
             raise IndexError(position)
         return self.start[position], self.length[position]
@@ -251,7 +251,7 @@ def _columns(format: StoredFormat) -> tuple[str, ...]:
 
 
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:
-    """An id, as it lies among the others."""
+    """The bytes of an id."""
     return ids[ends[position - 1] if position else 0 : ends[position]]
 
 
@@ -270,7 +270,7 @@ def _native(column: memoryview, code: str) -> memoryview:
 
 
 class Lazy(Sequence[str]):
-    """A sequence of which nothing exists until it is looked at."""
+    """A sequence whose items are made when they are asked for."""
 
     def __init__(self, size: int, get: Callable[[int], str]) -> None:
         self._places = range(size)

@@ -51,10 +51,10 @@ class ForeignRows:
         self._is_workflow_text = self._has_workflow and _is_text(schema.field(self._workflow).type)
         self._unfit = {field.name: problem for field in schema if (problem := _unfit(field.type))}
         self.columns = [name for name in schema.names if name not in self._unfit]
-        self._names = [name for name in self._asked.heads() if name in self.columns]
+        self._heads = [name for name in self._asked.heads() if name in self.columns]
         self._needed = frozenset(schema.names) if EVERY_FIELD in keep else needed(asked, keep)
         self._refuse_unfit(self._needed)
-        self.scanned = sorted({*self._names, self._workflow} & {*self.columns})
+        self.scanned = sorted({*self._heads, self._workflow} & {*self.columns})
         self.scans_texts = self._has_workflow
         if asked.id_from == "content":
             self.scanned, self.scans_texts = self.columns, True
@@ -87,9 +87,9 @@ class ForeignRows:
 
     def _tasks(self, batch: Any) -> list[dict[str, Raw]]:
         """The fields that may be the names of tasks, in each row."""
-        columns = [_stored(batch.column(name)).to_pylist(maps_as_pydicts="lossy") for name in self._names]
+        columns = [_stored(batch.column(name)).to_pylist(maps_as_pydicts="lossy") for name in self._heads]
         texts = [[Raw(msgspec.json.encode(value)) for value in column] for column in columns]
-        return [dict(zip(self._names, row, strict=True)) for row in zip(*texts, strict=True)] or [{}] * len(batch)
+        return [dict(zip(self._heads, row, strict=True)) for row in zip(*texts, strict=True)] or [{}] * len(batch)
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
