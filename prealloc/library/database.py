@@ -26,9 +26,8 @@ from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import open_library_file
 from prealloc.library.new_file import new_path
-from prealloc.library.packed.library import PackedLibrary, filling
-from prealloc.library.packed.stored import StoredFormat
-from prealloc.library.packed.table import ColumnsBuilder, Meta, StoredNames, table_of_rows
+from prealloc.library.packed.library import PackedLibrary, StoredNames, filling, table_of_rows
+from prealloc.library.packed.table import ColumnsBuilder, Meta, StoredFormat
 from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1, ("digest",))

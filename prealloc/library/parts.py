@@ -26,8 +26,7 @@ from prealloc.files.regular import Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.base import Add, Record
 from prealloc.library.packed.library import PackedLibrary, filling, in_asked_order
-from prealloc.library.packed.stored import StoredFormat
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat
 from prealloc.library.unpack import is_dense
 
 FORMAT = StoredFormat("prealloc-library-parts", 1, ("start", "length"))

@@ -23,8 +23,7 @@ from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, Progress, head_of, open_library_file, read_file
 from prealloc.library.naming import own_text
 from prealloc.library.packed.library import HeldLibrary
-from prealloc.library.packed.stored import StoredFormat
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat, digest
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import Proof, file_source

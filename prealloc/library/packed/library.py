@@ -1,6 +1,7 @@
 """What all stored libraries have in common: tasks that are found in a packed table, and proved by it.
 
-In some, many tasks lie in a box (a part, a row group), which is written and read as a whole.
+In some, tasks are rows of a table that others can read too. In some, many lie in a box (a part, a row group), which is
+written and read as a whole.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Add, Library, Record, info_of
-from prealloc.library.packed.table import Columns, Lazy, digest
-from prealloc.library.rows import checked_keep
+from prealloc.library.packed.table import Columns, ColumnsBuilder, StoredFormat, digest
+from prealloc.library.rows import Counts, are_names, checked_keep
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hash
 
@@ -60,6 +62,24 @@ class PackedLibrary(Library):
         if digest(text) != self.columns.digest(position):
             raise self.columns.format.damaged(self._unlike, self._place(position))
         return text
+
+
+class Lazy(Sequence[str]):
+    """A sequence whose items are made when they are asked for."""
+
+    def __init__(self, size: int, get: Callable[[int], str]) -> None:
+        self._places = range(size)
+        self._get = get
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: Any) -> Any:
+        places = self._places[at]
+        return list(map(self._get, places)) if isinstance(places, range) else self._get(places)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._get, self._places)
 
 
 class HeldLibrary(PackedLibrary):
@@ -160,3 +180,21 @@ def in_asked_order(
             held.update(zip(wanted[box], read(box, wanted[box]), strict=True))
         left[position] -= 1
         yield held[position] if left[position] else held.pop(position)
+
+
+StoredNames = tuple[Sequence[Any], Sequence[Any], Sequence[bytes]]
+"""What should be the ids, the types and the digests of some tasks."""
+
+
+def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts) -> Columns[None]:
+    """The table of tasks that lie in rows, which must have the sha256 of the counts, if they have one."""
+    builder = ColumnsBuilder()
+    for ids, types, digests in rows:
+        if not (are_names(ids) and are_names(types)):
+            raise format.damaged("the id or the type of a task is not a text that can be one", where)
+        builder.extend(ids, types, digests)
+    if not builder.hash:
+        raise no_tasks(where)
+    builder.counts = counts
+    head, pieces = builder.pack(format, None)
+    return Columns(head, memoryview(b"".join(pieces)), format, where)

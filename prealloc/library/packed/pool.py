@@ -29,8 +29,7 @@ from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.new_file import new_file
 from prealloc.library.packed.library import HeldLibrary
-from prealloc.library.packed.stored import StoredFormat
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat, digest
 from prealloc.model.task import LightweightTask
 
 COLUMNS = ("start", "length", "workflow", "digest", "order")

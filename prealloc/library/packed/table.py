@@ -29,19 +29,19 @@ import mmap
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, islice, pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, joined
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.base import AGAIN, Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.packed.stored import StoredFormat
 from prealloc.library.rows import Counts, are_names, is_name
-from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, hashes_of, utf8
+from prealloc.model.words import brief, shown
 
 MOST_HEAD = 16 << 20
 DIGEST_BYTES = 16
@@ -60,6 +60,57 @@ _COLUMNS = {
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+class StoredFormat(NamedTuple):
+    """A stored format: its name and version, and where to get another file if one of them is damaged."""
+
+    name: str
+    version: int
+    columns: tuple[str, ...] = ()
+    """Of its table, besides those that every table has."""
+    again: str = AGAIN
+
+    def encode(self, fields: msgspec.Struct) -> bytes:
+        """The JSON document of these fields: format and version stand first."""
+        return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
+
+    def sealed(self, fields: Document, *more: bytes | memoryview) -> Document:
+        """These fields with the `sha256` of their document without it and of what else there is."""
+        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, sha256="")))
+        for piece in more:
+            whole.update(piece)
+        return msgspec.structs.replace(fields, sha256=whole.hexdigest())
+
+    def decode(self, text: bytes, shape: type[Document], where: str) -> Document:
+        """The fields of such a document. Raises LibraryError."""
+        try:
+            value = loads(text, what=where)
+        except StrictJsonError as error:
+            raise self.damaged(f"it is not a JSON document: {error}", where) from None
+        return self.fields(value, shape, where)
+
+    def fields(self, value: object, shape: type[Document], where: str) -> Document:
+        """The same of a value that has been decoded."""
+        if not isinstance(value, dict) or value.get("format") != self.name:
+            raise self.damaged(f"it is not a {self.name} document", where)
+        if (found := value.get("version")) != self.version or type(found) is not int:
+            raise LibraryError(
+                f"it has version {shown(found)}, this prealloc reads version {self.version}:"
+                " it was written by a newer prealloc, or is damaged",
+                where=where,
+                hint=f"use the prealloc that wrote it; or {self.again}",
+            )
+        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
+
+    def damaged(self, problem: str, where: str) -> LibraryError:
+        """The error of a file that is of this format, or should be, and is not what was written."""
+        return LibraryError(problem, where=where, hint=self.again)
 
 
 class Meta(Counts, kw_only=True, forbid_unknown_fields=True):
@@ -218,31 +269,13 @@ class Columns(Generic[T]):
         """Where a task is, in a table with an order."""
         raw = utf8(id)
         wanted = hash_of(raw)
-        hashes, order = self.hash, self.order
-        at = bisect_left(order, wanted, key=hashes.__getitem__)
-        while at < len(order) and hashes[order[at]] == wanted:
-            if _name(self._ids, self._name, order[at]) == raw:
-                return order[at]
-            at += 1
+        start = bisect_left(self.order, wanted, key=self.hash.__getitem__)
+        for position in self.order[start:]:
+            if self.hash[position] != wanted:
+                break
+            if _name(self._ids, self._name, position) == raw:
+                return position
         return None
-
-
-StoredNames = tuple[Sequence[Any], Sequence[Any], Sequence[bytes]]
-"""What should be the ids, the types and the digests of some tasks."""
-
-
-def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts) -> Columns[None]:
-    """The table of tasks that lie in rows, which must have the sha256 of the counts, if they have one."""
-    builder = ColumnsBuilder()
-    for ids, types, digests in rows:
-        if not (are_names(ids) and are_names(types)):
-            raise format.damaged("the id or the type of a task is not a text that can be one", where)
-        builder.extend(ids, types, digests)
-    if not builder.hash:
-        raise no_tasks(where)
-    builder.counts = counts
-    head, pieces = builder.pack(format, None)
-    return Columns(head, memoryview(b"".join(pieces)), format, where)
 
 
 def _columns(format: StoredFormat) -> tuple[str, ...]:
@@ -267,21 +300,3 @@ def _native(column: memoryview, code: str) -> memoryview:
     if sys.byteorder != "little":
         column = _little(array(code, bytes(column)))
     return column.cast(code)  # type: ignore[call-overload, no-any-return]
-
-
-class Lazy(Sequence[str]):
-    """A sequence whose items are made when they are asked for."""
-
-    def __init__(self, size: int, get: Callable[[int], str]) -> None:
-        self._places = range(size)
-        self._get = get
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, at: Any) -> Any:
-        places = self._places[at]
-        return list(map(self._get, places)) if isinstance(places, range) else self._get(places)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self._get, self._places)

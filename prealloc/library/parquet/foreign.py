@@ -16,7 +16,8 @@ from pyarrow import types as is_
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.naming import Column, Names, Naming, needed
-from prealloc.library.packed.table import DIGEST_BYTES, StoredNames
+from prealloc.library.packed.library import StoredNames
+from prealloc.library.packed.table import DIGEST_BYTES
 from prealloc.library.rows import NOTHING, Counts, field_of
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike

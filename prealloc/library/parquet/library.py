@@ -23,9 +23,8 @@ from prealloc.errors import InputError
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
 from prealloc.library.new_file import new_path
-from prealloc.library.packed.library import PackedLibrary, filling, in_asked_order
-from prealloc.library.packed.stored import StoredFormat
-from prealloc.library.packed.table import DIGEST_BYTES, ColumnsBuilder, Meta, StoredNames, table_of_rows
+from prealloc.library.packed.library import PackedLibrary, StoredNames, filling, in_asked_order, table_of_rows
+from prealloc.library.packed.table import DIGEST_BYTES, ColumnsBuilder, Meta, StoredFormat
 from prealloc.library.parquet.foreign import ForeignRows
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
