@@ -184,11 +184,10 @@ def _indexed(
     # If the file changes from here on, either reading it tells, or the index does not fit it.
     source = file_source(library, descriptor)._replace(tasks_field=fields.tasks_field)
     read = read_tasks(source, lambda _: _Columns(), fields=fields, progress=progress)
-    named = read.naming is not None or read.info.fields
     indexed = Indexed(
         **msgspec.structs.asdict(before),
         sha256=read.info.sha256,
-        fields=(read.info.fields or COMMON) if named else None,
+        fields=read.info.fields or (COMMON if read.naming else None),
     )
     read.taker.counts = read.counts
     return *read.taker.pack(FORMAT, indexed), read.info
