@@ -397,19 +397,21 @@ def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(tmp_path: Path, data: s
 def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: reading and writing name the exact pip line, and nothing is left of the file."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    (tmp_path / "x.arrow").write_bytes(b"ARROW1")
     (tmp_path / "x.jsonl").write_bytes(RECORDS[0].text)
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     for module in ("foreign", "library"):
         monkeypatch.delitem(sys.modules, f"prealloc.library.parquet.{module}")
     for use in (
         lambda: read_library(tmp_path / "x.parquet"),
+        lambda: read_library(tmp_path / "x.arrow"),
         lambda: convert(tmp_path / "x.jsonl", tmp_path / "new.parquet"),
     ):
         with pytest.raises(LibraryError, match="need pyarrow") as caught:
             use()
-        assert str(caught.value.where).endswith(".parquet")
+        assert str(caught.value.where).endswith((".parquet", ".arrow"))
         assert caught.value.hint == "pip install 'prealloc[parquet]'"
-    assert sorted(os.listdir(tmp_path)) == ["x.jsonl", "x.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["x.arrow", "x.jsonl", "x.parquet"]
 
 
 def test_what_arrow_refuses_to_write_is_told(tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
 class ParquetLibrary(PackedLibrary):
     """The task library in the Parquet file at a path: hashes the file, reads all ids and types.
 
-    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
-    tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
-    Of such a file it also counts the workflows that are missing, which reads that column.
+    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the tasks, and
+    `fields` or common names say which of them hold ids and types; `workflow` holds JSON texts, or is nested. That
+    column is read when such a file is opened, to count the workflows that are missing.
 
     Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for.
     """
