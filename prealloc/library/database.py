@@ -89,7 +89,7 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
         with filling(write, _BYTES_AT_ONCE) as add:
             yield add
         columns.finish(str(out))
-        said = msgspec.json.decode(FORMAT.encode(columns.meta(FORMAT)))
+        said = msgspec.json.decode(columns.meta(FORMAT))
         connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
         # At the end: an index that grows with every task costs more than sorting once.
         for statement in (_INDEX, _VIEW, "COMMIT"):

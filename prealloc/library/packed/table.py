@@ -57,6 +57,8 @@ _COLUMNS = {
     "order": ("I", 4),
 }
 """The type of each column's numbers, and the bytes that a task takes there."""
+_EVERY = ("hash", "name", "type")
+"""The columns that every table has. Its ids stand behind all others."""
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
@@ -188,14 +190,14 @@ class ColumnsBuilder:
 
     def pack(self, format: StoredFormat, texts: T) -> tuple[Head[T], list[memoryview]]:
         """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
-        pieces = [_little(getattr(self, name)) for name in (*_columns(format), "ids")]
+        pieces = [_little(getattr(self, name)) for name in (*_EVERY, *format.columns, "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
         head = Head(**told, types=list(self.types), texts=texts)
         return head if isinstance(self.counts, Meta) else format.sealed(head, *pieces), pieces
 
-    def meta(self, format: StoredFormat) -> Meta:
-        """What a library whose tasks lie in rows says of them."""
-        return msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True)
+    def meta(self, format: StoredFormat) -> bytes:
+        """The document with what a library whose tasks lie in rows says of them."""
+        return format.encode(msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True))
 
 
 class Columns(Generic[T]):
@@ -206,7 +208,7 @@ class Columns(Generic[T]):
 
     def __init__(self, head: Head[T], whole: memoryview, format: StoredFormat, where: str) -> None:
         self.head, self.format, self._where, tasks = head, format, where, head.tasks
-        names = _columns(format)
+        names = (*_EVERY, *format.columns)
         ends = [*accumulate((tasks * _COLUMNS[name][1] for name in names), initial=0)]
         if tasks < 1 or len(whole) < ends[-1]:
             raise format.damaged("it is truncated, or has no tasks", where)
@@ -276,11 +278,6 @@ class Columns(Generic[T]):
             if _name(self._ids, self._name, position) == raw:
                 return position
         return None
-
-
-def _columns(format: StoredFormat) -> tuple[str, ...]:
-    """The columns of a table, one behind the other, without the ids."""
-    return ("hash", "name", "type", *format.columns)
 
 
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:

@@ -74,7 +74,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
         ):
             with filling(write, group_bytes, _GROUP_ROWS) as add:
                 yield add
-            arrow.add_key_value_metadata({META_KEY: FORMAT.encode(tasks.meta(FORMAT))})
+            arrow.add_key_value_metadata({META_KEY: tasks.meta(FORMAT)})
     except pa.ArrowException as error:
         problem = f"it cannot be written as Parquet: {brief(error)}"
         raise InputError(problem, where=str(out), hint="choose another format") from None
