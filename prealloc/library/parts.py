@@ -148,11 +148,8 @@ class PartsLibrary(PackedLibrary):
         return in_asked_order(positions, self._starts, self._read)
 
     def _read(self, number: int, positions: list[int]) -> list[bytes]:
-        raw = self._unpacked(self.columns.head.texts[number])
-        return [raw[start : start + length] for start, length in map(self.columns.place, positions)]
-
-    def _unpacked(self, part: Part) -> bytes:
-        """The lines in a part, which is what was written. Raises LibraryError."""
+        """The texts at these positions in a part, which is what was written. Raises LibraryError."""
+        part = self.columns.head.texts[number]
         packed, where = _file(self.path, part.file, part.bytes), str(self.path / part.file)
         if len(packed) != part.bytes or hashlib.sha256(packed).hexdigest() != part.sha256:
             raise FORMAT.damaged(f"it is not what {INDEX} says it is", where)
@@ -161,7 +158,7 @@ class PartsLibrary(PackedLibrary):
             raw = reader.read(part.raw_bytes + 1)  # the one byte more shows that there are more
         if len(raw) != part.raw_bytes:
             raise FORMAT.damaged(f"it does not unpack to {part.raw_bytes:,} bytes", where)
-        return raw
+        return [raw[start : start + length] for start, length in map(self.columns.place, positions)]
 
 
 def _file(folder: Path, name: str, most: int) -> bytes:

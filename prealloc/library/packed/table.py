@@ -39,7 +39,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.base import AGAIN, Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts, are_names, is_name
+from prealloc.library.rows import FIELDS, Counts, are_names, is_name
 from prealloc.model.task_hash import hash_of, hashes_of, utf8
 from prealloc.model.words import brief, shown
 
@@ -157,7 +157,7 @@ class ColumnsBuilder:
         """Takes in tasks, with their digests and their numbers in other columns, if the table has these."""
         ids, types, _ = zip(*records, strict=True)
         self.extend(ids, types, proofs, **more)
-        self.counts.add([record.row for record in records])
+        self.counts.add([FIELDS.decode(record.text) for record in records])
 
     def take_rows(self, records: Sequence[Record]) -> tuple[Sequence[Any], ...]:
         """Takes in tasks that are written as rows; gives their ids, types, digests, workflows, and other fields."""
