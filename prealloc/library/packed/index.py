@@ -118,7 +118,7 @@ def _find(library: Path, descriptor: int) -> Columns[Indexed]:
     refusal = LibraryError(
         "it has no index", where=str(library), hint=f"make one: prealloc library index {quoted(library)}"
     )
-    for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
+    for place in filter(os.path.lexists, reversed(index_places(library))):
         try:
             text = read_file(place)
             columns = Columns.read(text, FORMAT, str(place), Head[Indexed], end=len(text))

@@ -26,7 +26,7 @@ from prealloc.library.packed.table import Columns, ColumnsBuilder, StoredFormat,
 from prealloc.library.rows import Counts, are_names, checked_keep
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.task_hash import stable_hash
+from prealloc.model.task_hash import hash_of
 
 Text = TypeVar("Text", bytes, memoryview)
 
@@ -115,7 +115,7 @@ class HeldLibrary(PackedLibrary):
         """Where such a task is, see `TaskIndex.random_task`."""
         self.refuse_unusable()
         among = self.columns.order if type is None else self._of_type[type]
-        return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
+        return among[hash_of(msgspec.json.encode([seed, type])) % len(among)]
 
     @cached_property
     def _of_type(self) -> dict[str, Sequence[int]]:
