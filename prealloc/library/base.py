@@ -38,10 +38,6 @@ class Record(NamedTuple):
     type: str
     text: bytes
 
-    @property
-    def row(self) -> dict[str, Raw]:
-        return FIELDS.decode(self.text)
-
     def split(self) -> tuple[bytes | None, bytes]:
         """The workflow, and the object without it; both compact JSON.
 

@@ -33,7 +33,7 @@ from prealloc.model.words import cut, shown, word
 Look = Callable[[str], Sequence[Raw]]
 """Gives the texts of a field of some tasks, NOTHING where one does not have it."""
 
-Texts = Callable[[], Sequence[Raw]]
+Texts = Callable[[], Iterable[bytes | Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
