@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -16,10 +16,9 @@ from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import fields_of, refused
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import is_name, named
-from prealloc.library.text.cursor import Cursor, Damage
+from prealloc.library.text.cursor import Cursor, Damage, Origin
 from prealloc.library.text.formats import ARRAY, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
-from prealloc.library.text.sources import Source
 from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
@@ -32,20 +31,6 @@ _ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v
 _TRUNCATED = "the file is truncated: copy or download it again"
 _Own = msgspec.defstruct("_Own", [(name, Any, UNSET) for name in (*ID_SPELLINGS, *TYPE_SPELLINGS)])
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
-
-
-class Origin(NamedTuple):
-    """Where a text begins in the library that it is a part of: at which task, byte and line, all from 0."""
-
-    source: Source
-    task: int
-    byte: int
-    line: Callable[[], int] | None
-    """Asked for a message only: who counts lines looks at every byte. None in lines made of something else."""
-
-    def at(self, offset: int = 0, lines: int = 0) -> str:
-        """Where a byte of the text lies in the library, in words; `lines` begin before it. Nothing where none are."""
-        return "" if self.line is None else f"byte {self.byte + offset}, line {self.line() + lines + 1}"
 
 
 @dataclass
@@ -83,38 +68,37 @@ class Batch:
 
     def first(self) -> bytes:
         """The text of the first task; nothing where it is damaged."""
+        cursor = Cursor(self.text)
         with contextlib.suppress(Damage):
-            for start in self.fmt.starts(self.text):
-                return bytes(self.text[start : Cursor(self.text).after(start)])
+            for _ in self.fmt.walk(cursor):
+                return bytes(self.text[cursor.step() : cursor.at])
         return b""
 
     def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
         decoder = msgspec.json.Decoder(shape)
-        index, start = -1, None
-        cursor = Cursor(self.text)
+        index, start, cursor = -1, -1, Cursor(self.text)
         try:
-            for index, start in enumerate(self.fmt.starts(self.text)):
-                if cursor.byte(start) != b"{":
-                    cursor.after(start)
+            for index, _ in enumerate(self.fmt.walk(cursor)):
+                start = cursor.at
+                if cursor.peek() != b"{":
+                    cursor.step()
                     is_first = self.origin.task + index == 0  # else most are objects
                     hint = f"make every task an object{': ' + self._rewritten('dict(value=task)') if is_first else ''}"
                     raise Damage("the task is not a JSON object", start, hint=hint)
-                cursor.after(start, decoder)
+                cursor.step(decoder)
         except Damage as damage:
             return self.of_damage(damage, index, start)
         return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
-    def of_damage(self, damage: Damage, index: int = -1, start: int | None = None) -> LibraryError:
+    def of_damage(self, damage: Damage, index: int = -1, start: int = -1) -> LibraryError:
         """The error of a damage; `index` and `start` are of the last task that was reached, if it is in this text."""
         problem, at, path = damage.problem, damage.at, ""
-        if damage.inside is not None:
-            at = damage.inside
-            if found := self._look_into(damage.at):
-                problem, at, path = found.problem, damage.at + (found.offset or 0), found.path or ""
+        if damage.value is not None and (found := self._look_into(damage.value)):
+            problem, at, path = found.problem, damage.value + (found.offset or 0), found.path or ""
         hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
         hint += way_out(problem, self.where)
-        if damage.at == start:
+        if start in (damage.at, damage.value):
             return LibraryError(problem, where=self._place(self._task(index, start), at, path), hint=hint)
         before = self.origin.task + index
         task = f"after task {before}" if before >= 0 else ""
@@ -122,10 +106,10 @@ class Batch:
 
     def of_encoding(self, reason: str, place: Origin) -> LibraryError:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
-        index = start = -1
+        index, start, cursor = -1, -1, Cursor(self.text)
         with contextlib.suppress(Damage):
-            for found in self.fmt.starts(self.text):
-                index, start = index + 1, found
+            for _ in self.fmt.walk(cursor):
+                index, start = index + 1, cursor.at
         task = self._task(index, start) if index >= 0 else ""
         where = ", ".join(filter(None, [self.where, task, place.at()]))
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(self.where))
@@ -186,11 +170,11 @@ class Batch:
 
     def _task(self, index: int, start: int) -> str:
         """`task 17 (id 'x')`, the id as far as it can be read."""
-        ids, cursor = dict[str, Any](), Cursor(self.text)
+        ids, cursor = dict[str, Any](), Cursor(self.text, start)
         with contextlib.suppress(Damage, msgspec.DecodeError, UnicodeDecodeError):
-            for key, at in cursor.fields(start):
-                if key in ("id", "instance_id") and cursor.byte(at) == b'"':
-                    ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
+            for key in cursor.fields():
+                if key in ID_SPELLINGS and cursor.peek() == b'"':
+                    ids[key] = msgspec.json.decode(self.text[cursor.step() : cursor.at])
         return self.origin.source.task(self.origin.task + index, ids.get("id", ids.get("instance_id")))
 
     def _place(self, task: str, at: int, path: str = "") -> str:

@@ -7,7 +7,6 @@ where guesses fail the tasks are stepped over first.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -18,13 +17,12 @@ from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS
-from prealloc.library.text.batch import Batch, Origin
-from prealloc.library.text.cursor import Cursor, Damage, space_at
+from prealloc.library.text.batch import Batch
+from prealloc.library.text.cursor import SPACE, Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import HEAD, no_document
+from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source
-from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
 from prealloc.model.words import shown
 
@@ -80,12 +78,9 @@ class _Cutter:
     def batches(self) -> Iterator[Batch]:
         """The tasks. Raises LibraryError."""
         window = self._window
-        window.fill(HEAD)
-        if window.text.startswith(codecs.BOM_UTF8):
-            window.drop(len(codecs.BOM_UTF8))
-        blank = len(window.text) > 0
-        window.drop_space(0)
-        begins = window.byte(0)
+        blank = len(window.text) > window.at
+        window.drop_space()
+        begins = window.peek()
         if not begins and self._source.made:  # there were no rows
             return
         if not begins:
@@ -96,7 +91,8 @@ class _Cutter:
             if asked is not None and (begins == b"[" or self._source.made == "lines"):
                 raise no_document(asked, self._source.where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
-                self._refuse_more((yield from self._items(0)))
+                yield from self._items()
+                self._refuse_more()
             elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
                 start = "a comment" if _COMMENTED.match(window.text) else start
@@ -141,27 +137,28 @@ class _Cutter:
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
-        while window.byte(0):
+        while window.peek():
             window.fill(BATCH)
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
             origin = window.origin(0)
             yield self._decoded(self._batch(OBJECTS, window.drop(end or len(window.text)), origin))
-            window.drop_space(0)
+            window.drop_space()
 
-    def _items(self, at: int) -> Generator[Batch, None, int]:
-        """The tasks of the array that begins at `at`. Gives the place behind it."""
+    def _items(self) -> Iterator[Batch]:
+        """The tasks of the array here."""
         window, opening = self._window, b""
-        window.open_array(at)
-        if window.byte(1) == b"]":
-            return 2
-        while True:
+        window.take(b"[")
+        window.drop_space(keep=1)
+        mark = window.take(b"]") if window.peek() == b"]" else b","
+        while mark == b",":
+            window.text[:1] = b"["
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._guessed(opening) or self._stepped()
-            if window.byte(0) == b"]":
-                return 1
-            window.open_array(0)
+            mark = window.take(b",", b"]")
+            if mark == b",":
+                window.drop_space(keep=1)
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
@@ -186,15 +183,17 @@ class _Cutter:
     def _stepped(self) -> Batch:
         """A batch that ends at the comma behind enough tasks, or at the bracket behind the last. Raises Damage."""
         window = self._window
+        window.at = 1
         try:
-            at = window.after(1)
-            while window.expect(at, b",", b"]") == b"," and at < BATCH:
-                at = window.after(window.skip_space(at + 1))
+            window.step()
+            while window.expect(b",", b"]") == b"," and window.at < BATCH:
+                window.take(b",")
+                window.step()
         except Damage:
             # The decoding finds the same damage, and of_text knows how to report it.
             self._decoded(self._batch(ARRAY, window.text, window.origin(1, 1)))
             raise
-        return self._decoded(self._array(at))
+        return self._decoded(self._array(window.at))
 
     def _document(self) -> Iterator[Batch]:
         """`{"tasks": [...], ...}`, or tasks at the place that was named. What is beside them is only stepped over.
@@ -203,112 +202,100 @@ class _Cutter:
         """
         window, asked, values = self._window, self._source.tasks_field, list[Value]()
         self._found = asked == ROOT
-        at = window.skip_space(1)
-        behind = yield from (self._by_id(at) if self._found else self._at_path(asked or "tasks", at, values))
-        end = window.dropped + behind
-        more = window.byte(behind := window.skip_space(behind))
+        yield from (self._by_id() if self._found else self._at_path(asked or "tasks", values))
+        more, end = window.peek(), window.dropped + window.at
         if more == b"{" and asked is not None:  # JSON lines
             raise no_document(asked, self._source.where)
         if not self._found:
+            if more == b",":
+                raise Damage("expected a value, found ,", window.at)
+            window.at = 0
             if more == b"{":  # objects of several lines each
                 yield from self._lines()
                 return
-            if more == b",":
-                raise Damage("expected a value, found ,", behind)
             place = only_place(window.text, values, self._source, window.origin(0).at())
             if place is None:
-                yield from self._by_id(window.skip_space(1))
+                yield from self._by_id()
             else:
-                self.title, at = place
-                yield from self._items(at)
-        self._refuse_more(end - window.dropped)
+                self.title, window.at = place
+                yield from self._items()
+            window.at = end - window.dropped
+        self._refuse_more()
 
-    def _at_path(self, path: str, at: int, values: list[Value]) -> Generator[Batch, None, int]:
-        """The tasks at a path in an object, whose first key or end is at `at`. Gives the place behind the object.
-
-        `values` gets what is in the object, unless there are tasks.
-        """
-        window, seen, mark = self._window, set[str](), self._window.byte(at)
-        while mark != b"}":
-            key, at = window.read_key(at)
-            begins, rest, opening = at, rest_of(path, key), window.byte(at)
+    def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
+        """The tasks at a path in the object here. `values` gets what is in the object, unless there are tasks."""
+        window, seen = self._window, set[str]()
+        for key in window.fields():
+            begins, rest, opening = window.at, rest_of(path, key), window.peek()
             if path.startswith("*"):
                 self.title = key
-                rest = rest if rest or self._has_objects(at) else None
+                rest = rest if rest or self._has_objects() else None
             if rest is None or (rest and opening != b"{"):
-                at = window.after(at)
+                window.step()
             elif key in seen or (not rest and self._found and "*" not in (self._source.tasks_field or "")):
-                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
             elif rest:
                 seen.add(key)
-                at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
+                yield from self._at_path(rest, [])
             elif opening not in (b"[", b"{", b""):
-                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=SHAPES)
+                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", window.at, hint=SHAPES)
             else:
                 if self._opening not in (b"", opening):
                     problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
-                    raise Damage(problem, at, hint="name one of them")
+                    raise Damage(problem, window.at, hint="name one of them")
                 seen.add(key)
                 self._found, self._opening = True, opening
-                tasks = self._by_id(window.skip_space(at + 1)) if opening == b"{" else self._items(at)
-                at = window.skip_space((yield from tasks))
-            if not self._found:
-                values.append((key, begins, at))
-            mark = window.expect(at, b",", b"}")
-            if mark == b",":
-                at = window.skip_space(at + 1)
+                yield from (self._by_id() if opening == b"{" else self._items())
             if self._found:
-                window.drop(at)
-                at = 0
-        return at + 1
+                window.drop(window.at)
+            else:
+                values.append((key, begins, window.at))
 
-    def _has_objects(self, at: int) -> bool:
-        """Whether what begins at `at` is a list or an object whose first value is an object."""
-        window, opening = self._window, self._window.byte(at)
-        inside = window.skip_space(at + 1) if opening in (b"[", b"{") else at + 1
-        if opening == b"{" and window.byte(inside) == b'"':
-            _, inside = window.read_key(inside)
-        return opening in (b"[", b"{") and window.byte(inside) == b"{"
+    def _has_objects(self) -> bool:
+        """Whether here is a list or an object whose first value is an object."""
+        window, before = self._window, self._window.at
+        found = False
+        with contextlib.suppress(Damage):  # whoever steps over it tells
+            found = next(window.fields(), None) is not None and window.peek() == b"{"
+        window.at = before
+        return found
 
-    def _by_id(self, at: int) -> Generator[Batch, None, int]:
-        """The tasks of an object that has each under its id; `at` as above. Gives the place behind the object."""
-        window, mark, seen = self._window, self._window.byte(at), set[str]()
-        while mark != b"}":
-            key, begins = window.read_key(at)
+    def _by_id(self) -> Iterator[Batch]:
+        """The tasks of the object here, which has each under its id."""
+        window, seen = self._window, set[str]()
+        for key in window.fields():
             if key in seen:
-                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
             seen.add(key)
-            at = window.after(begins)
-            if window.byte(begins) != b"{":
+            begins = window.step()
+            if window.text[begins : begins + 1] != b"{":
                 raise Damage("the task is not a JSON object", begins)
-            yield self._decoded(self._keyed(key, begins, at))
-            mark = window.expect(at, b",", b"}")
-            if mark == b",":
-                at = window.skip_space(at + 1)
-            if at >= BATCH:
-                window.drop(at)
-                at = 0
-        return at + 1
+            yield self._decoded(self._keyed(key, begins))
+            if window.at >= BATCH:
+                window.drop(window.at)
 
-    def _keyed(self, key: str, at: int, end: int) -> Batch:
-        """The task that lies under this key: its `id`, if it has none."""
-        text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
+    def _keyed(self, key: str, at: int) -> Batch:
+        """The task before the cursor that lies under this key: its `id`, if it has none."""
+        window, id = self._window, b'"id":' + msgspec.json.encode(key)
+        text = window.text[at : window.at]
         fields = FIELDS.decode(text)
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         whole = bytearray().join((lead, text[cut:], b"]"))
-        return self._batch(ARRAY, whole, self._window.origin(at + cut, len(lead)), key)
+        return self._batch(ARRAY, whole, window.origin(at, len(lead) - cut), key)
 
-    def _refuse_more(self, at: int) -> None:
-        end = self._window.skip_space(at)
-        if self._window.byte(end):
-            raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
+    def _refuse_more(self) -> None:
+        if self._window.peek():
+            hint = "remove what follows the library"
+            raise Damage("there is more text after the end of the library", self._window.at, hint=hint)
 
 
 def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
+    cursor = Cursor(text, 1)
     with contextlib.suppress(Damage):
-        if found := _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1))):
+        cursor.step()
+        if found := _OPENING.match(text, text.rfind(b"}", 0, cursor.at)):
             return found[0]
     return b""
 

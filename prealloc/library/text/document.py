@@ -107,7 +107,7 @@ def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
 def _keys(text: bytes | bytearray, at: int = 0) -> frozenset[str] | None:
     """The keys of the first object in a list of objects; None where none begins."""
     found = _LIST_OF_OBJECTS.match(text, at)
-    return found and frozenset(key for key, _ in Cursor(text).fields(found.end() - 1))
+    return found and frozenset(Cursor(text, found.end() - 1).fields())
 
 
 def _named(found: Sequence[_Found]) -> str:

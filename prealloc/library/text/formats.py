@@ -27,26 +27,14 @@ class Format(NamedTuple):
 
     tasks: Callable[[bytearray, Any], list[Any]]
     """Every task of a text, as a value of a type, in one pass. Raises UNREADABLE where that cannot be."""
-    starts: Callable[[bytearray], Iterator[int]]
-    """The offset of each task, in order. Raises Damage at the first damage."""
+    walk: Callable[[Cursor], Iterator[str]]
+    """Goes to each task in order. Raises Damage at the first damage."""
 
 
-def _starts_in_lines(text: bytearray) -> Iterator[int]:
-    cursor = Cursor(text)
-    at = cursor.skip_space(0)
-    while at < len(text):
-        yield at
-        at = cursor.after(at)
-
-
-def _starts_in_array(text: bytearray) -> Iterator[int]:
-    return (start for _, start in Cursor(text).fields(0))
-
-
-ARRAY = Format(lambda text, row: msgspec.json.decode(text, type=list[row]), _starts_in_array)  # type: ignore[valid-type]
+ARRAY = Format(lambda text, row: msgspec.json.decode(text, type=list[row]), Cursor.fields)  # type: ignore[valid-type]
 """`[...]`, with no space around it."""
 
-OBJECTS = Format(lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)
+OBJECTS = Format(lambda text, row: msgspec.json.Decoder(row).decode_lines(text), Cursor.values)
 """One JSON object after the other, each on its line or on several; empty lines are skipped."""
 
 
@@ -173,7 +161,7 @@ def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:
 
 def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
     seen = set()
-    for key, _ in Cursor(bytes(task)).fields(0):
+    for key in Cursor(bytes(task)).fields():
         if key in seen and (watched is None or key in watched):
             return key
         seen.add(key)
