@@ -62,7 +62,7 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 _STEP = 1 << 14
 
 
-def fields_of(text: bytes) -> dict[str, Raw]:
+def fields_of(text: bytes | bytearray) -> dict[str, Raw]:
     """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
     try:
         return FIELDS.decode(text)

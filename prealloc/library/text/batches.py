@@ -14,16 +14,18 @@ from collections.abc import Callable, Generator, Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.base import fields_of
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.cursor import SPACE, Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
+from prealloc.library.text.formats import ARRAY, OBJECTS, Format
 from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source
 from prealloc.model.document import UNREADABLE
+from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import shown
 
 BATCH = 2 << 20
@@ -35,6 +37,7 @@ _WRONG_GUESSES = 3
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
+_TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
@@ -126,14 +129,26 @@ class _Cutter:
         return batch
 
     def _is_lines(self) -> bool:
-        """Whether tasks come line by line, by the first line and what follows it."""
-        window = self._window
-        while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
+        """Whether a text that begins with an object is one task a line, and no document.
+
+        By its first line, what follows, and whether its file is called so.
+        """
+        window, text = self._window, self._window.text
+        while b"\n" not in text and len(text) < _MOST_FIRST and window.grow():
             pass
-        if b"\n" in window.text:
+        line, more = text, False
+        if (end := text.find(b"\n")) >= 0:
             window.grow()
+            line, more = text[:end], space_at(text, end) < len(text)
         by_name = self._source.made == "lines" or format_named(self._source.where) is JSON_LINES
-        return is_lines(window.text, by_name=by_name)
+        if not (more or by_name) and _TASKS_FIRST.match(text):
+            return False  # nearly every document of one line: not read twice to know it
+        first = fields_of(line)
+        if not first:
+            return by_name  # {"tasks": [ in the first line, the tasks in others
+        has_id = any(bytes(first[name])[:1] not in b"[{" for name in ID_SPELLINGS if name in first)
+        # A task may well have a field "tasks"; then it has an id too.
+        return has_id + more + by_name >= (2 if "tasks" in first else 1)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,10 +12,8 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.library.rows import NOTHING, field_of
-from prealloc.library.text.cursor import Cursor, space_at
-from prealloc.model.document import UNREADABLE
+from prealloc.library.text.cursor import Cursor
 
-_TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
 _BEFORE = re.compile(rb"[ \t\n\r,\[]*")
 _AFTER_VALUE = b" \t\n\r,}"
@@ -38,34 +37,6 @@ OBJECTS = Format(lambda text, row: msgspec.json.Decoder(row).decode_lines(text),
 """One JSON object after the other, each on its line or on several; empty lines are skipped."""
 
 
-class _FirstLine(msgspec.Struct):
-    tasks: Raw = NOTHING
-    id: Raw = NOTHING
-    instance_id: Raw = NOTHING
-
-
-def is_lines(text: bytearray, *, by_name: bool) -> bool:
-    """Whether a text that begins with an object is one task a line, and no document.
-
-    By its first line, what follows, and whether its file is called so.
-    """
-    end = text.find(b"\n")
-    end = len(text) if end < 0 else end
-    more = space_at(text, end) < len(text)
-    if not more and not by_name and _TASKS_FIRST.match(text):
-        return False  # nearly every document of one line: not read twice to know it
-    try:
-        with memoryview(text) as view:
-            first = msgspec.json.decode(view[:end], type=_FirstLine)
-    except UNREADABLE:
-        return by_name  # {"tasks": [ in the first line, the tasks in others
-    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if id is not NOTHING)
-    if first.tasks is NOTHING:
-        return has_id or more or by_name  # else it is one line by itself: a document
-    # A task may well have a field "tasks"; then it has an id too.
-    return (has_id and (more or by_name)) or (more and by_name)
-
-
 class Layout:
     """The tasks of a text as they lie in it. `rows` are the same, decoded.
 
@@ -78,26 +49,20 @@ class Layout:
     def __init__(self, fmt: Format, text: bytearray, rows: Sequence[Any]) -> None:
         self._fmt = fmt
         self._text = text
-        self._rest, self._cuts = text, list[tuple[int, int]]()
-        if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
-            flows = [flow for flow in field_of(rows, "workflow") if flow is not NOTHING]
-            self._rest, self._cuts = _without(flows, text)
+        # For smaller tasks, cutting costs more than looking at all.
+        flows = field_of(rows, "workflow") if len(text) >= _SMALL_TASK * len(rows) else ()
+        self._rest, self._cuts, self._gone = _without((flow for flow in flows if flow is not NOTHING), text)
         self._left = fmt.tasks(self._rest, Raw)
 
     @cached_property
     def spans(self) -> Sequence[tuple[int, int]]:
         """Offset and length of each task."""
         found, at, before = [], 0, 0
-        cuts = iter([*self._cuts, (len(self._rest), 0)])
-        next_cut, size = next(cuts)
-        rest, before_task = self._rest, _BEFORE.match
+        rest, cuts, gone, before_task = self._rest, self._cuts, self._gone, _BEFORE.match
         for length in [len(memoryview(task)) for task in self._left]:
             at = before_task(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
-            begin = at + before
-            at += length
-            while next_cut < at:
-                before += size
-                next_cut, size = next(cuts)
+            begin, at = at + before, at + length
+            before = gone[bisect_left(cuts, at)]
             found.append((begin, at + before - begin))
         return found
 
@@ -125,21 +90,19 @@ def _are_all(fields: Any, text: bytearray) -> bool:
     return text.count(b":") == msgspec.json.encode(fields).count(b":") and b"\\u003" not in text  # \u003a is one too
 
 
-def _without(workflows: Iterable[Raw], text: bytearray) -> tuple[bytearray, list[tuple[int, int]]]:
-    """The text with a 0 in place of each workflow, as far as they are found; where each 0 is, and what it cut."""
-    cuts: list[tuple[int, int]] = []
-    pieces: list[bytes | bytearray] = []
-    done = gone = 0
+def _without(workflows: Iterable[Raw], text: bytearray) -> tuple[bytearray, list[int], list[int]]:
+    """The text with a 0 in place of each workflow, as far as they are found; where each 0 is; what they cut, summed."""
+    pieces, cuts, gone, done = list[bytes | bytearray](), list[int](), [0], 0
     for workflow in workflows:
         with memoryview(workflow) as raw:
             at = _find_value(text, done, raw)
             if at is None:  # it stays where it is, and so do those behind it
                 break
             pieces += [text[done:at], b"0"]
-            cuts.append((at - gone, len(raw) - 1))
-            gone += len(raw) - 1
+            cuts.append(at - gone[-1])
+            gone.append(gone[-1] + len(raw) - 1)
             done = at + len(raw)
-    return bytearray().join((*pieces, text[done:])) if pieces else text, cuts
+    return bytearray().join((*pieces, text[done:])) if pieces else text, cuts, gone
 
 
 def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:
