@@ -200,8 +200,8 @@ class _Columns(ColumnsBuilder):
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
-        starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
-        texts = [memoryview(text) for text in batch.layout.texts]
+        starts = [batch.origin.byte + start for start, _ in batch.spans]
+        texts = [memoryview(text) for text in batch.texts]
         self.extend(ids, types, map(digest, texts), start=starts, length=map(len, texts))
 
 

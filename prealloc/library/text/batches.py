@@ -18,10 +18,9 @@ from prealloc.library.base import fields_of
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS
-from prealloc.library.text.batch import Batch
+from prealloc.library.text.batch import Batch, Layout, of_damage, of_encoding, of_text
 from prealloc.library.text.cursor import SPACE, Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format
 from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source
 from prealloc.model.document import UNREADABLE
@@ -57,7 +56,7 @@ def batches(source: Source, shape: Shape, proof: Proof, progress: Progress | Non
             if window.bad_utf8 is None:
                 raise
         if window.bad_utf8 is not None:
-            raise cutter.last.of_encoding(window.bad_utf8, window.origin(len(window.text)))
+            raise of_encoding(cutter.last, window.bad_utf8, window.origin(len(window.text)))
 
 
 class _Cutter:
@@ -75,7 +74,7 @@ class _Cutter:
         """Whether those of a document are lists or objects."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
-        self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
+        self.last = self._batch("objects", bytearray(), window.origin(0))
         """The batch that was cut last, decoded or not."""
 
     def batches(self) -> Iterator[Batch]:
@@ -106,18 +105,18 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            raise Batch(OBJECTS, window.text, window.origin(0)).of_damage(damage) from None
+            raise of_damage(Batch("objects", window.text, window.origin(0)), damage) from None
         except RecursionError:
             hint = "name a list that is less deep"
             raise LibraryError("‹tasks_field› leads too deep", where=self._source.where, hint=hint) from None
 
-    def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
-        self.last = Batch(fmt, text, origin, key, title=self.title)
+    def _batch(self, layout: Layout, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
+        self.last = Batch(layout, text, origin, key, title=self.title)
         return self.last
 
     def _decode(self, batch: Batch) -> None:
         self._type = self._type or self._shape(batch)
-        batch.rows = batch.fmt.tasks(batch.text, self._type)
+        batch.rows = batch.decoded(batch.text, self._type)
         self._window.tasks += len(batch.rows)
 
     def _decoded(self, batch: Batch) -> Batch:
@@ -125,7 +124,7 @@ class _Cutter:
         try:
             self._decode(batch)
         except UNREADABLE:
-            raise batch.of_text(self._type) from None
+            raise of_text(batch, self._type) from None
         return batch
 
     def _is_lines(self) -> bool:
@@ -157,7 +156,7 @@ class _Cutter:
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
             origin = window.origin(0)
-            yield self._decoded(self._batch(OBJECTS, window.drop(end or len(window.text)), origin))
+            yield self._decoded(self._batch("objects", window.drop(end or len(window.text)), origin))
             window.drop_space()
 
     def _items(self) -> Iterator[Batch]:
@@ -180,7 +179,7 @@ class _Cutter:
         origin = self._window.origin(1, 1)
         text = self._window.drop(cut)
         text += b"]"
-        return self._batch(ARRAY, text, origin)
+        return self._batch("array", text, origin)
 
     def _guessed(self, opening: bytes) -> Batch | None:
         """A batch that ends where a task seems to begin, or the array to end; None if it does not."""
@@ -206,7 +205,7 @@ class _Cutter:
                 window.step()
         except Damage:
             # The decoding finds the same damage, and of_text knows how to report it.
-            self._decoded(self._batch(ARRAY, window.text, window.origin(1, 1)))
+            self._decoded(self._batch("array", window.text, window.origin(1, 1)))
             raise
         return self._decoded(self._array(window.at))
 
@@ -297,7 +296,7 @@ class _Cutter:
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         whole = bytearray().join((lead, text[cut:], b"]"))
-        return self._batch(ARRAY, whole, window.origin(at, len(lead) - cut), key)
+        return self._batch("array", whole, window.origin(at, len(lead) - cut), key)
 
     def _refuse_more(self) -> None:
         if self._window.peek():

@@ -18,7 +18,6 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
-from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, items_in, refuse_odd, unlike
 from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.text.task_files import FILE, in_folder, names_of, one_each
@@ -97,11 +96,11 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
 
 def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
     """The tasks of a batch as lines, each with these fields if it has none of their names."""
-    if not more and batch.fmt is OBJECTS:
+    if not more and batch.layout == "objects":
         yield bytes(batch.text) + b"\n"
         return
     added = {name: Raw(msgspec.json.encode(text)) for name, text in more.items()}
     if added:
         batch.refuse_twice()
-    for text in batch.layout.texts:
+    for text in batch.texts:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"

@@ -63,10 +63,9 @@ class TextLibrary(Library):
             return place
         with suppress(LibraryError):  # it was changed since
             for batch in batches(self._source, lambda first: dict[str, Raw], Proof()):
-                if task.number < batch.origin.task + len(batch.rows):
-                    start, _ = batch.layout.spans[task.number - batch.origin.task]
-                    byte = batch.origin.byte + start + max(0, task.text.find(raw)) + offset
-                    return f"{place}, byte {byte}, line {self._source.line_of(byte) + 1}"
+                index = task.number - batch.origin.task
+                if index < len(batch.rows):
+                    return f"{place}, {batch.origin.at(batch.spans[index][0] + max(0, task.text.find(raw)) + offset)}"
         return place
 
 
@@ -91,7 +90,7 @@ class _Tasks:
         first, hashes = len(self._hashes), stable_hashes(ids)
         self._hashes.extend(hashes)
         for place in self._shortlist.offer(hashes, types):
-            text, type = bytes(batch.layout.texts[place]), sys.intern(types[place])
+            text, type = bytes(batch.texts[place]), sys.intern(types[place])
             self._held.append(_Held(number=first + place, id=ids[place], type=type, text=text))
         if len(self._held) > 2 * self._pruned:
             self._held = self.held()

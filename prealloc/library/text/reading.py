@@ -14,7 +14,7 @@ from prealloc.library.base import fields_of, info_of
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours, needed
 from prealloc.library.rows import NOTHING, Counts, field_of, row_type
-from prealloc.library.text.batch import Batch
+from prealloc.library.text.batch import Batch, of_names
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Proof, Source
@@ -70,10 +70,10 @@ class Reading(Generic[T]):
 
     def take(self, batch: Batch) -> None:
         look = partial(field_of, batch.rows)
-        named = self._names.take(len(batch.rows), look, lambda: batch.layout.texts)
+        named = self._names.take(len(batch.rows), look, lambda: batch.texts)
         if self._names.is_ours:
             if len(named) < 2:
-                raise batch.of_names()
+                raise of_names(batch)
             batch.refuse_twice(frozenset({*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep}))
         else:
             batch.refuse_twice()
