@@ -169,7 +169,7 @@ class _Cutter:
             window.text[:1] = b"["
             window.fill(BATCH)
             opening = opening or _opening(window.text)
-            yield self._guessed(opening) or self._stepped()
+            yield self._next(opening)
             mark = window.take(b",", b"]")
             if mark == b",":
                 window.drop_space(keep=1)
@@ -181,22 +181,20 @@ class _Cutter:
         text += b"]"
         return self._batch("array", text, origin)
 
-    def _guessed(self, opening: bytes) -> Batch | None:
-        """A batch that ends where a task seems to begin, or the array to end; None if it does not."""
-        for cut in _cuts(self._window, opening):
-            if self._guesses:
-                batch = self._array(cut)
-                with contextlib.suppress(*UNREADABLE):
-                    self._decode(batch)
-                if batch.rows:
-                    return batch
-                self._window.put_back(batch.text[:-1])
-                self._guesses -= 1
-        return None
+    def _next(self, opening: bytes) -> Batch:
+        """The tasks up to where one seems to begin, or the array to end; if none does, up to where a step leads.
 
-    def _stepped(self) -> Batch:
-        """A batch that ends at the comma behind enough tasks, or at the bracket behind the last. Raises Damage."""
+        Raises Damage.
+        """
         window = self._window
+        for cut in _cuts(window, opening)[: self._guesses]:
+            batch = self._array(cut)
+            with contextlib.suppress(*UNREADABLE):
+                self._decode(batch)
+            if batch.rows:
+                return batch
+            window.put_back(batch.text[:-1])
+            self._guesses -= 1
         window.at = 1
         try:
             window.step()
@@ -217,7 +215,7 @@ class _Cutter:
         window, asked, values = self._window, self._source.tasks_field, list[Value]()
         self._found = asked == ROOT
         yield from (self._by_id() if self._found else self._at_path(asked or "tasks", values))
-        more, end = window.peek(), window.dropped + window.at
+        more = window.peek()
         if more == b"{" and asked is not None:  # JSON lines
             raise no_document(asked, self._source.where)
         if not self._found:
@@ -227,13 +225,8 @@ class _Cutter:
             if more == b"{":  # objects of several lines each
                 yield from self._lines()
                 return
-            place = only_place(window.text, values, self._source, window.origin(0).at())
-            if place is None:
-                yield from self._by_id()
-            else:
-                self.title, window.at = place
-                yield from self._items()
-            window.at = end - window.dropped
+            self.title = only_place(window.text, values, self._source, window.origin(0).at())
+            yield from (self._by_id() if self.title is None else self._at_path(self.title, []))
         self._refuse_more()
 
     def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
@@ -314,17 +307,16 @@ def _opening(text: bytearray) -> bytes:
     return b""
 
 
-def _cuts(window: Window, opening: bytes) -> Iterator[int]:
+def _cuts(window: Window, opening: bytes) -> list[int]:
     """Where the array seems to end, or the last task to begin that is not too far in the text."""
-    text = window.text
-    if window.ended and len(text) <= 2 * BATCH and (end := text.rfind(b"]")) >= 0:
-        yield end
-        text = window.text  # it was dropped, and put back
+    text, cuts = window.text, list[int]()
+    if window.ended and len(text) <= 2 * BATCH:
+        cuts.append(text.rfind(b"]"))
     if opening:  # as late as can be: what is left is copied
         at = text.rfind(opening, 0, 2 * BATCH)
         at = text.find(opening, 2 * BATCH) if at < 0 else at
-        if at >= 0:
-            yield text.index(b",", at)
+        cuts.append(text.index(b",", at) if at >= 0 else -1)
+    return [cut for cut in cuts if cut >= 0]
 
 
 def _end_of_tasks(text: bytearray) -> int:

@@ -43,8 +43,8 @@ def rest_of(path: str, key: str) -> str | None:
     return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
 
 
-def only_place(text: bytearray, values: Sequence[Value], source: Source, begins: str) -> tuple[str, int] | None:
-    """The only list of objects of a document without "tasks", and where it begins; None if all its values are tasks.
+def only_place(text: bytearray, values: Sequence[Value], source: Source, begins: str) -> str | None:
+    """The only list of objects of a document without "tasks", by its key; None if all its values are tasks.
 
     Raises LibraryError, with the places that may be named, if there is not one such list, and not every value an
     object; or if another place was named. `begins` says where the document does.
@@ -52,7 +52,7 @@ def only_place(text: bytearray, values: Sequence[Value], source: Source, begins:
     asked, where = source.tasks_field, source.where
     lists = [(end - at, (key,), keys) for key, at, end in values if (keys := _keys(text, at)) is not None]
     if len(lists) == 1 and asked is None:
-        return next((key, at) for key, at, _ in values if key == lists[0][1][0])
+        return lists[0][1][0]
     split = [value for value in values if value[0] in _SPLIT]
     columns = split if len(split) == 2 else values
     if len(columns) > 1 and not lists and all(_COLUMN.match(text, at) for _, at, _ in columns):
