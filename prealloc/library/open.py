@@ -17,7 +17,6 @@ from prealloc.library.folder import choose
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
-from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import STDIN, Source, file_source
 from prealloc.library.unpack import packing
@@ -26,6 +25,7 @@ from prealloc.model.words import quoted, word
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
+    from prealloc.library.text.library import Shortlist
 
 MOST_HELD = 1 << 30
 """A file of more bytes is indexed, and not held, where any of its tasks may be asked for."""
@@ -39,7 +39,7 @@ def read_library(
     fields: Fields = COMMON,
     progress: Progress | None = None,
     notes: Notes | None = None,
-    shortlist: Callable[[], Shortlist] | None = None,
+    shortlist: Callable[[], Shortlist | None] | None = None,
     stream: bool = False,
 ) -> Library:
     """Opens a task library, by its path or as it is in Python: who its tasks are, and any of them on demand.
@@ -50,8 +50,8 @@ def read_library(
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
     bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants are
-    held, and then `-` is standard input. Without one, a large file is indexed in memory. A file with an index that fits
-    is not read at all, unless `stream` says so.
+    held (all, if it gives None), and then `-` is standard input. Without one, a large file is indexed in memory. A file
+    with an index that fits is not read at all, unless `stream` says so.
 
     Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -74,7 +74,7 @@ def read_library(
     if opened is None:
         from prealloc.library.text.library import TextLibrary
 
-        opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
+        opened = TextLibrary(text, shortlist or (lambda: None), keep=keep, fields=fields, progress=progress)
     opened.took = "; ".join(text.took) or None
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     for note in filter(None, (opened.took, opened.note)):

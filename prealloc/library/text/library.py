@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw
@@ -14,7 +15,6 @@ from prealloc.errors import LibraryError
 from prealloc.library.base import Library
 from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.shortlist import Shortlist
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.reading import read_tasks
@@ -23,8 +23,18 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hashes
 
 
+class Shortlist(Protocol):
+    """Tells which tasks may still be chosen while they go by; see planning/shortlist.py."""
+
+    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
+        """Which of these tasks, by their places in the arguments, must be held."""
+
+    def held(self) -> set[int]:
+        """Which of all the tasks so far, counted from 0, must still be held."""
+
+
 class TextLibrary(Library):
-    """Reads a text once, in memory for the tasks of a shortlist and 12 bytes for each of the others.
+    """Reads a text once, in memory for the tasks of a shortlist (without one, for all) and 12 bytes for each other.
 
     `ids`, `types` and tasks are those that may be chosen, `info` counts all.
     Raises LibraryError, with file, place and hint, for what is not a library.
@@ -33,7 +43,7 @@ class TextLibrary(Library):
     def __init__(
         self,
         source: Source,
-        shortlist: Callable[[], Shortlist],
+        shortlist: Callable[[], Shortlist | None],
         *,
         keep: tuple[str, ...] = (),
         fields: Fields = COMMON,
@@ -80,7 +90,7 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
 class _Tasks:
     """The tasks that went by under one pair of names. Lets go of what cannot be chosen any more."""
 
-    def __init__(self, shortlist: Shortlist) -> None:
+    def __init__(self, shortlist: Shortlist | None) -> None:
         self._shortlist = shortlist
         self._held: list[_Held] = []
         self._pruned = 0
@@ -89,7 +99,7 @@ class _Tasks:
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         first, hashes = len(self._hashes), stable_hashes(ids)
         self._hashes.extend(hashes)
-        for place in self._shortlist.offer(hashes, types):
+        for place in range(len(ids)) if self._shortlist is None else self._shortlist.offer(hashes, types):
             text, type = bytes(batch.texts[place]), sys.intern(types[place])
             self._held.append(_Held(number=first + place, id=ids[place], type=type, text=text))
         if len(self._held) > 2 * self._pruned:
@@ -102,5 +112,7 @@ class _Tasks:
 
     def held(self) -> list[_Held]:
         """The tasks that may still be chosen."""
+        if self._shortlist is None:
+            return self._held
         keep = self._shortlist.held()
-        return self._held if keep is None else [task for task in self._held if task.number in keep]
+        return [task for task in self._held if task.number in keep]
