@@ -196,9 +196,9 @@ def of_encoding(batch: Batch, reason: str, place: Origin) -> LibraryError:
 
 def of_names(batch: Batch) -> LibraryError:
     """The error of the first task whose id or type cannot be one."""
-    index, row = next((i, row) for i, row in enumerate(batch.rows) if not _is_named(row))
+    found = ((index, named(row)) for index, row in enumerate(batch.rows))
     try:
-        task_id, task_type = named(row)
+        index, (task_id, task_type) = next(each for each in found if not all(map(is_name, each[1])))
     except UNREADABLE:
         return of_text(batch, _Own)
     what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
@@ -217,14 +217,6 @@ def of_names(batch: Batch) -> LibraryError:
         filled = _rewritten(batch, f"{{**task, {name!r}: task.get({name!r}) or 'none'}}")
         hint = f"{_NAMES}; with 'none' for null: {filled}"
     return LibraryError(problem, where=batch.place(index), hint=hint)
-
-
-def _is_named(row: Any) -> bool:
-    """Whether our spellings give a task an id and a type."""
-    try:
-        return all(map(is_name, named(row)))
-    except UNREADABLE:
-        return False
 
 
 def _rewritten(batch: Batch, task: str) -> str:

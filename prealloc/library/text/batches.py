@@ -68,10 +68,8 @@ class _Cutter:
         self._shape = shape
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
-        self._found = False
-        """Whether a document has tasks."""
-        self._opening = b""
-        """Whether those of a document are lists or objects."""
+        self._bracket = b""
+        """The one before the tasks of a document, when they are found."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
         self.last = self._batch("objects", bytearray(), window.origin(0))
@@ -213,12 +211,12 @@ class _Cutter:
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
         window, asked, values = self._window, self._source.tasks_field, list[Value]()
-        self._found = asked == ROOT
-        yield from (self._by_id() if self._found else self._at_path(asked or "tasks", values))
+        self._bracket = b"{" if asked == ROOT else b""
+        yield from (self._by_id() if self._bracket else self._at_path(asked or "tasks", values))
         more = window.peek()
         if more == b"{" and asked is not None:  # JSON lines
             raise no_document(asked, self._source.where)
-        if not self._found:
+        if not self._bracket:
             if more == b",":
                 raise Damage("expected a value, found ,", window.at)
             window.at = 0
@@ -239,7 +237,7 @@ class _Cutter:
                 rest = rest if rest or self._has_objects() else None
             if rest is None or (rest and opening != b"{"):
                 window.step()
-            elif key in seen or (not rest and self._found and "*" not in (self._source.tasks_field or "")):
+            elif key in seen or (not rest and self._bracket and "*" not in (self._source.tasks_field or "")):
                 raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
             elif rest:
                 seen.add(key)
@@ -247,13 +245,13 @@ class _Cutter:
             elif opening not in (b"[", b"{", b""):
                 raise Damage(f"{shown(key)} is neither a list nor an object of tasks", window.at, hint=SHAPES)
             else:
-                if self._opening not in (b"", opening):
+                if self._bracket not in (b"", opening):
                     problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
                     raise Damage(problem, window.at, hint="name one of them")
                 seen.add(key)
-                self._found, self._opening = True, opening
+                self._bracket = opening
                 yield from (self._by_id() if opening == b"{" else self._items())
-            if self._found:
+            if self._bracket:
                 window.drop(window.at)
             else:
                 values.append((key, begins, window.at))

@@ -200,26 +200,20 @@ class Window(Cursor):
         return len(self.text) > before
 
     def fill(self, size: int) -> None:
-        """Takes in more until so many bytes are held, or all that is left."""
+        """Takes in more until so many bytes are held, or all that is left: up to what is not UTF-8."""
         while len(self.text) < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
-            piece, before = piece or b"", len(self.text)
+            piece, before, cut = piece or b"", len(self.text), self._decoder.getstate()[0]
             self.text += piece
-            if self._decoder.getstate()[0] or not piece.isascii():
-                del self.text[self._end_of_utf8(piece, len(self.text)) :]
+            if cut or not piece.isascii():
+                try:
+                    self._decoder.decode(piece, self.ended)
+                except UnicodeDecodeError as error:
+                    self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
+                    del self.text[before - len(cut) + error.start :]
             if self._source.once:
                 self._lines += self.text.count(b"\n", before)
-
-    def _end_of_utf8(self, piece: bytes, end: int) -> int:
-        """Where what ends at `end` with this piece ceases to be UTF-8: behind that, nothing is read."""
-        before = self._decoder.getstate()[0]
-        try:
-            self._decoder.decode(piece, self.ended)
-        except UnicodeDecodeError as error:
-            self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
-            return end - len(piece) - len(before) + error.start
-        return end
 
     def drop(self, size: int) -> bytearray:
         """Lets go of the first bytes, and gives them. The cursor goes to what is left."""
