@@ -164,13 +164,12 @@ class _Cutter:
         window.drop_space(keep=1)
         mark = window.take(b"]") if window.peek() == b"]" else b","
         while mark == b",":
+            window.drop_space(keep=1)
             window.text[:1] = b"["
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._next(opening)
             mark = window.take(b",", b"]")
-            if mark == b",":
-                window.drop_space(keep=1)
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""

@@ -17,8 +17,7 @@ import msgspec
 from prealloc.library.text.refuse import HEAD
 from prealloc.library.text.sources import Source
 
-TOO_SHORT = "the text ends too early"
-_TOO_DEEP = "nested too deep"
+_TOO_SHORT = "the text ends too early"
 SPACE = b" \t\n\r"
 _SPACES = re.compile(rb"[ \t\n\r]*")
 _NO_VALUE = frozenset((b"", b" ", b"\t", b"\n", b"\r"))
@@ -69,7 +68,7 @@ def space_at(text: bytes | bytearray, at: int) -> int:
 
 
 class Cursor:
-    """A place in a text, which moves from value to value. Every method raises Damage where the text is not JSON."""
+    """A place in a text that moves from value to value. Every method raises Damage where the text is not JSON."""
 
     dropped = 0
     """How much of the text was before what is held."""
@@ -80,11 +79,11 @@ class Cursor:
         self.at = at
 
     def grow(self) -> bool:
-        """Takes in more, where only a part of the text is held. False: that is all of it."""
+        """Takes in more of the text, where only a part is held. Gives False at its end."""
         return False
 
     def peek(self) -> bytes:
-        """Goes behind the whitespace here. Gives the byte that is there, nothing at the end."""
+        """Moves behind the whitespace here. Gives the byte that follows; nothing at the end."""
         while (found := bytes(self.text[self.at : self.at + 1])) in _NO_VALUE:
             self.at = space_at(self.text, self.at)
             if self.at == len(self.text) and not self.grow():
@@ -92,24 +91,24 @@ class Cursor:
         return found
 
     def expect(self, *marks: bytes) -> bytes:
-        """The same, and the byte must be one of these."""
+        """The same; the byte must be one of these."""
         found = self.peek()
         if found in marks:
             return found
         if not found:
-            raise Damage(TOO_SHORT, self.at)
+            raise Damage(_TOO_SHORT, self.at)
         raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", self.at)
 
     def take(self, *marks: bytes) -> bytes:
-        """The same, and goes behind it."""
+        """The same; moves behind the byte too."""
         found = self.expect(*marks)
         self.at += 1
         return found
 
     def step(self, decoder: msgspec.json.Decoder[Any] = _value) -> int:
-        """Goes behind the value here, if `decoder` takes it, and the whitespace behind it. Gives where it begins."""
+        """Moves behind the value here, which `decoder` must take, and whitespace. Gives where the value begins."""
         if not self.peek():
-            raise Damage(TOO_SHORT, self.at)
+            raise Damage(_TOO_SHORT, self.at)
         while True:
             try:
                 end = self._end(decoder)
@@ -119,7 +118,7 @@ class Cursor:
                     return begins
             except Damage as damage:
                 # It may be only where the held text ends: a half of `-1`, of `true`, of an escape.
-                may_be_cut = damage.problem == TOO_SHORT or damage.at >= len(self.text) - _LONGEST_TOKEN
+                may_be_cut = damage.problem == _TOO_SHORT or damage.at >= len(self.text) - _LONGEST_TOKEN
                 if not may_be_cut or not self.grow():
                     raise
 
@@ -128,34 +127,34 @@ class Cursor:
         try:
             decoder.decode(memoryview(self.text)[begins:])
         except RecursionError:
-            raise Damage(_TOO_DEEP, begins, value=begins) from None
+            raise Damage("nested too deep", begins, value=begins) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if more := _MORE.search(str(error)):
                 return begins + int(more[1]) - 1
             problem, place = _SAID.fullmatch(str(error)).groups()  # type: ignore[union-attr]  # it matches all
             if problem == "Input data was truncated":
-                raise Damage(TOO_SHORT, len(self.text), value=begins) from None
+                raise Damage(_TOO_SHORT, len(self.text), value=begins) from None
             raise Damage(problem, begins + int(place or 0), value=begins) from None
         return len(self.text)
 
     def _key(self) -> str:
-        """Goes behind the key here and its colon."""
+        """Moves behind the key here and its colon."""
         self.expect(b'"')
         key: str = _key.decode(self.text[self.step(_key) : self.at])
         self.take(b":")
         return key
 
     def fields(self) -> Iterator[str]:
-        """Goes to each value in the object here, and gives its key, as often as it is there; in an array no key.
+        """Moves to each value of the object here and gives its key, as often as it is there; an array has no keys.
 
-        Then it goes behind the value, unless who got the key has moved it there.
+        Asked for the next, it moves behind the value, unless the caller has done so.
         """
         closing = b"}" if self.take(b"{", b"[") == b"{" else b"]"
         mark = self.take(closing) if self.peek() == closing else b","
         while mark != closing:
             key = self._key() if closing == b"}" else ""
             if not self.peek():
-                raise Damage(TOO_SHORT, self.at)
+                raise Damage(_TOO_SHORT, self.at)
             begins = self.dropped + self.at
             yield key
             if self.dropped + self.at == begins:
@@ -163,7 +162,7 @@ class Cursor:
             mark = self.take(b",", closing)
 
     def values(self) -> Iterator[str]:
-        """The same for the values of a text, one behind the other."""
+        """The same for values one behind the other."""
         while self.peek():
             begins = self.at
             yield ""
@@ -172,13 +171,13 @@ class Cursor:
 
 
 class Window(Cursor):
-    """A cursor in a text that goes by: its steps take in as much as they need, and some of it is held.
+    """A cursor in a text that goes by: its steps take in as much of the text as they need.
 
-    What is held is proved to be UTF-8: the scan does not look into the text of what it steps over.
+    What is held is proved to be UTF-8, for steps do not look into strings.
     """
 
     def __init__(self, pieces: Iterator[bytes], source: Source) -> None:
-        """The beginning of the text is taken in. A byte order mark is behind the cursor."""
+        """Takes in the beginning of the text. The cursor stands behind a byte order mark."""
         self._pieces = pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._source = source
@@ -194,7 +193,7 @@ class Window(Cursor):
         self.at = len(codecs.BOM_UTF8) if self.text.startswith(codecs.BOM_UTF8) else 0
 
     def grow(self) -> bool:
-        """Takes in more of the text, at least as much again as there is. False: that is all of it."""
+        """Takes in at least as much again as is held. Gives False at the end of the text."""
         before = len(self.text)
         self.fill(max(2 * before, 1))
         return len(self.text) > before
@@ -216,7 +215,7 @@ class Window(Cursor):
                 self._lines += self.text.count(b"\n", before)
 
     def drop(self, size: int) -> bytearray:
-        """Lets go of the first bytes, and gives them. The cursor goes to what is left."""
+        """Lets go of the first bytes, and gives them. The cursor stands at the beginning of what is left."""
         self.dropped += size
         self.at = 0
         if size < len(self.text) - size:  # the smaller part is copied
@@ -233,7 +232,7 @@ class Window(Cursor):
         self.text = text + self.text
 
     def drop_space(self, keep: int = 0) -> None:
-        """Lets go of all before the cursor, and of the whitespace behind it, however much it is, but for some bytes."""
+        """Lets go of all before the cursor but `keep` bytes, and of the whitespace behind it, however much it is."""
         self.drop(self.at - keep)
         while keep < len(self.text) or self.grow():
             if (end := space_at(self.text, keep)) == keep:
