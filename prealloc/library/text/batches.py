@@ -19,7 +19,7 @@ from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch, Layout, of_damage, of_encoding, of_text
-from prealloc.library.text.cursor import SPACE, Cursor, Damage, Origin, Window, space_at
+from prealloc.library.text.cursor import Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
 from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source
@@ -222,7 +222,7 @@ class _Cutter:
             if more == b"{":  # objects of several lines each
                 yield from self._lines()
                 return
-            self.title = only_place(window.text, values, self._source, window.origin(0).at())
+            self.title = only_place(window.text, values, window.origin(0))
             yield from (self._by_id() if self.title is None else self._at_path(self.title, []))
         self._refuse_more()
 
@@ -324,7 +324,7 @@ def _end_of_tasks(text: bytearray) -> int:
     at = len(text)
     while at >= BATCH and (at := text.rfind(b"\n", 0, at)) > 0:
         before, behind = at - 1, space_at(text, at)
-        while before > 0 and text[before] in SPACE:
+        while before > 0 and text[before : before + 1].isspace():
             before -= 1
         if text[before : before + 1] == b"}" and text[behind : behind + 1] == b"{":
             return behind

@@ -18,7 +18,6 @@ from prealloc.library.text.refuse import HEAD
 from prealloc.library.text.sources import Source
 
 _TOO_SHORT = "the text ends too early"
-SPACE = b" \t\n\r"
 _SPACES = re.compile(rb"[ \t\n\r]*")
 _NO_VALUE = frozenset((b"", b" ", b"\t", b"\n", b"\r"))
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")

@@ -11,9 +11,8 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.rows import FIELDS
-from prealloc.library.text.cursor import Cursor
+from prealloc.library.text.cursor import Cursor, Origin
 from prealloc.library.text.refuse import rewrite_json
-from prealloc.library.text.sources import Source
 from prealloc.model.words import listed, shown, word
 
 ROOT = "."
@@ -43,13 +42,13 @@ def rest_of(path: str, key: str) -> str | None:
     return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
 
 
-def only_place(text: bytearray, values: Sequence[Value], source: Source, begins: str) -> str | None:
+def only_place(text: bytearray, values: Sequence[Value], origin: Origin) -> str | None:
     """The only list of objects of a document without "tasks", by its key; None if all its values are tasks.
 
     Raises LibraryError, with the places that may be named, if there is not one such list, and not every value an
-    object; or if another place was named. `begins` says where the document does.
+    object; or if another place was named.
     """
-    asked, where = source.tasks_field, source.where
+    asked, where = origin.source.tasks_field, origin.source.where
     lists = [(end - at, (key,), keys) for key, at, end in values if (keys := _keys(text, at)) is not None]
     if len(lists) == 1 and asked is None:
         return lists[0][1][0]
@@ -77,7 +76,7 @@ def only_place(text: bytearray, values: Sequence[Value], source: Source, begins:
         problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
     if len(values) == len(lists) > _LISTS_SHOWN:
         hint = f"make every task an object: {rewrite_json(where, _EACH)}"
-    raise LibraryError(problem, where=", ".join(filter(None, [where, begins])), hint=hint)
+    raise LibraryError(problem, where=", ".join(filter(None, [where, origin.at()])), hint=hint)
 
 
 def _refuse_columns(text: bytearray, values: Sequence[Value], where: str) -> NoReturn:

@@ -71,12 +71,10 @@ class Reading(Generic[T]):
     def take(self, batch: Batch) -> None:
         look = partial(field_of, batch.rows)
         named = self._names.take(len(batch.rows), look, lambda: batch.texts)
-        if self._names.is_ours:
-            if len(named) < 2:
-                raise of_names(batch)
-            batch.refuse_twice(frozenset({*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep}))
-        else:
-            batch.refuse_twice()
+        if self._names.is_ours and len(named) < 2:
+            raise of_names(batch)
+        ours = frozenset({*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep})
+        batch.refuse_twice(ours if self._names.is_ours else None)
         if self._takers is None:
             best = self._names.best() if self._guess else None
             pairs = product(self._names.ids, self._names.types)
