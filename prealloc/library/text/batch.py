@@ -139,7 +139,7 @@ class Batch:
         view = memoryview(self.text)
         return [Raw(view[start : start + length]) for start, length in self.spans]
 
-    def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
+    def refuse_twice(self, watched: set[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
         rest, *_ = self._cut
         tasks = self.decoded(rest, dict[str, Raw])
@@ -186,10 +186,11 @@ def of_damage(batch: Batch, damage: Damage, index: int = -1, start: int = -1) ->
 
 def of_encoding(batch: Batch, reason: str, place: Origin) -> LibraryError:
     """The error of a byte that UTF-8 does not have, in the last task of a batch or behind it."""
-    task = ""
+    last: tuple[int, int] | None = None
     with contextlib.suppress(Damage):
         for index, cursor in enumerate(batch.walk()):
-            task = batch.task(index, cursor.at)
+            last = index, cursor.at
+    task = "" if last is None else batch.task(*last)
     where = ", ".join(filter(None, [batch.where, task, place.at()]))
     return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=not_utf8(batch.where))
 
@@ -279,7 +280,7 @@ def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:
     return None
 
 
-def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
+def _twice(task: Raw, watched: set[str] | None) -> str | None:
     seen = set()
     for key in Cursor(bytes(task)).fields():
         if key in seen and (watched is None or key in watched):

@@ -73,8 +73,8 @@ class Reading(Generic[T]):
         named = self._names.take(len(batch.rows), look, lambda: batch.texts)
         if self._names.is_ours and len(named) < 2:
             raise of_names(batch)
-        ours = frozenset({*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep})
-        batch.refuse_twice(ours if self._names.is_ours else None)
+        ours = {*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep} if self._names.is_ours else None
+        batch.refuse_twice(ours)
         if self._takers is None:
             best = self._names.best() if self._guess else None
             pairs = product(self._names.ids, self._names.types)
