@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +41,9 @@ _ALL = "d if isinstance(d, list) else max((v for v in d.values() if isinstance(v
 _TRUNCATED = "the file is truncated: copy or download it again"
 _Own = msgspec.defstruct("_Own", [(name, Any, UNSET) for name in (*ID_SPELLINGS, *TYPE_SPELLINGS)])
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
+
+_decoder = lru_cache(maxsize=8)(msgspec.json.Decoder)
+# To make one takes as long as a small task: a batch may be one.
 
 Layout = Literal["array", "objects"]
 """How tasks lie in a text: `[...]`, with no space around it, or one object after the other; lines may be empty."""
@@ -74,8 +77,8 @@ class Batch:
     def decoded(self, text: bytearray, shape: Any) -> list[Any]:
         """Every task in its text, or in one of the same layout, as a value of a type. Raises UNREADABLE."""
         if self.layout == "objects":
-            return msgspec.json.Decoder(shape).decode_lines(text)
-        found: list[Any] = msgspec.json.decode(text, type=list[shape])
+            return _decoder(shape).decode_lines(text)
+        found: list[Any] = _decoder(list[shape]).decode(text)
         return found
 
     def walk(self) -> Iterator[Cursor]:

@@ -39,7 +39,9 @@ def rest_of(path: str, key: str) -> str | None:
     """What is left of a path behind a key; None where it does not lead there."""
     if path in (key, "*"):
         return ""
-    return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
+    if path.startswith((f"{key}.", "*.")):
+        return path[len(key) + 1 :] if path.startswith(f"{key}.") else path[2:]
+    return None
 
 
 def only_place(text: bytearray, values: Sequence[Value], origin: Origin) -> str | None:
