@@ -82,7 +82,7 @@ class Batch:
         return found
 
     def walk(self) -> Iterator[Cursor]:
-        """Goes to each task in order, whatever it is. Raises Damage at the first damage."""
+        """Moves a cursor to each task in order, whatever it is, and gives it. Raises Damage at the first damage."""
         cursor = Cursor(self.text)
         yield from (cursor for _ in (cursor.fields() if self.layout == "array" else cursor.values()))
 

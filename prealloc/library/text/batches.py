@@ -69,7 +69,7 @@ class _Cutter:
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
         self._bracket = b""
-        """The one before the tasks of a document, when they are found."""
+        """What opens the tasks of a document, `[` or `{`; nothing until they are found."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
         self.last = self._batch("objects", bytearray(), window.origin(0))
@@ -158,7 +158,7 @@ class _Cutter:
             window.drop_space()
 
     def _items(self) -> Iterator[Batch]:
-        """The tasks of the array here."""
+        """The tasks of the array at the cursor."""
         window, opening = self._window, b""
         window.take(b"[")
         window.drop_space(keep=1)
@@ -179,7 +179,7 @@ class _Cutter:
         return self._batch("array", text, origin)
 
     def _next(self, opening: bytes) -> Batch:
-        """The tasks up to where one seems to begin, or the array to end; if none does, up to where a step leads.
+        """A batch that ends where a task seems to begin, or the array to end; failing that, behind enough tasks.
 
         Raises Damage.
         """
@@ -227,7 +227,7 @@ class _Cutter:
         self._refuse_more()
 
     def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
-        """The tasks at a path in the object here. `values` gets what is in the object, unless there are tasks."""
+        """The tasks at a path in the object at the cursor. `values` gets what is in it, unless there are tasks."""
         window, seen = self._window, set[str]()
         for key in window.fields():
             begins, rest, opening = window.at, rest_of(path, key), window.peek()
@@ -256,7 +256,7 @@ class _Cutter:
                 values.append((key, begins, window.at))
 
     def _has_objects(self) -> bool:
-        """Whether here is a list or an object whose first value is an object."""
+        """Whether a list or an object is at the cursor whose first value is an object."""
         window, before = self._window, self._window.at
         found = False
         with contextlib.suppress(Damage):  # whoever steps over it tells
@@ -265,7 +265,7 @@ class _Cutter:
         return found
 
     def _by_id(self) -> Iterator[Batch]:
-        """The tasks of the object here, which has each under its id."""
+        """The tasks of the object at the cursor, which has each under its id."""
         window, seen = self._window, set[str]()
         for key in window.fields():
             if key in seen:
@@ -279,7 +279,7 @@ class _Cutter:
                 window.drop(window.at)
 
     def _keyed(self, key: str, at: int) -> Batch:
-        """The task before the cursor that lies under this key: its `id`, if it has none."""
+        """The task from `at` to the cursor, which lies under this key: its `id`, if it has none."""
         window, id = self._window, b'"id":' + msgspec.json.encode(key)
         text = window.text[at : window.at]
         fields = FIELDS.decode(text)
