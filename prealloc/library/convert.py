@@ -20,7 +20,7 @@ from prealloc.library.new_file import new_file
 from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.text.batch import Batch
-from prealloc.library.text.reading import read_tasks
+from prealloc.library.text.library import read_tasks
 from prealloc.library.unpack import name_parts
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.spelling import EVERY_FIELD

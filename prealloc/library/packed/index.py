@@ -25,7 +25,7 @@ from prealloc.library.naming import own_text
 from prealloc.library.packed.library import HeldLibrary
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat, digest
 from prealloc.library.text.batch import Batch
-from prealloc.library.text.reading import read_tasks
+from prealloc.library.text.library import read_tasks
 from prealloc.library.text.sources import Proof, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
