@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, field_of, named, row_type
+from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, field_of, fields_of, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -64,14 +64,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _STEP = 1 << 14
-
-
-def fields_of(text: bytes) -> dict[str, Raw]:
-    """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
-    try:
-        return FIELDS.decode(text)
-    except UNREADABLE:  # the scan steps over fields that were not asked for
-        return {}
 
 
 def refused(error: StrictJsonError, where: str, name: str = "") -> LibraryError:

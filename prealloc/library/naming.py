@@ -11,7 +11,6 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,9 +18,9 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import fields_of, refused
+from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import FIELDS, NOTHING, NULL, are_names, is_name
+from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, texts_at, values_at
 from prealloc.library.text.table import if_without_names
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
@@ -30,11 +29,8 @@ from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYP
 from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import cut, shown, word
 
-Look = Callable[[str], Sequence[Raw]]
-"""Gives the texts of a field of some tasks, NOTHING where one does not have it."""
-
 Texts = Callable[[], Sequence[Raw]]
-"""Gives the texts of the same tasks, where somebody asks for them."""
+"""Gives the texts of some tasks, where somebody asks for them."""
 
 _SHOWN = 12
 _MAY_BE_ID = re.compile(r"(([_ .-]|\A)(id|ID|Id|\$oid)|[a-z]I[dD])(_?v?\d+)?\Z|\A[iI]ndex\Z")
@@ -59,14 +55,6 @@ def is_ours(text: bytes | memoryview) -> bool:
     )
 
 
-def raw_at(task: Mapping[str, Raw], path: str) -> Raw | None:
-    """The text of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
-    if path in task:
-        return task[path]
-    head, _, rest = path.partition(".")
-    return raw_at(fields_of(task[head]), rest) if rest and head in task else None
-
-
 def _word(name: str) -> str:
     """A name as others spell it too: `Task ID`, `task-id` and `taskId` are `task_id`. (`_id` is not `id`.)"""
     return re.sub(r"[ -]|(?<=.)_", "", name).lower()
@@ -79,32 +67,6 @@ def _paths(task: Mapping[str, Raw]) -> list[str]:
         inside = bytes(text).lstrip()
         found += [f"{name}.{each}" for each in fields_of(inside)] if inside.startswith(b"{") else [name]
     return found
-
-
-def texts_at(look: Look, path: str) -> Sequence[Raw]:
-    """The texts of a field of tasks: that of this name, or `a.b` as b in the object a; NOTHING if it is missing."""
-    texts, (head, _, rest) = look(path), path.partition(".")
-    if not rest or NOTHING not in texts:
-        return texts
-    inside = (raw_at(fields_of(outer), rest) or NOTHING for outer in look(head))
-    return [found if text is NOTHING else text for text, found in zip(texts, inside, strict=True)]
-
-
-def _values(look: Look, path: str) -> list[Any]:
-    """The value of a field in each task; None if it is missing, or cannot be decoded: then it is not a name."""
-    texts = texts_at(look, path)
-    if texts.count(NOTHING) == len(texts):
-        return [None] * len(texts)
-    texts = [NULL if text is NOTHING else text for text in texts]
-    try:  # of all at once, which is many times quicker
-        whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join(texts))
-        return whole
-    except UNREADABLE:
-        found = [None] * len(texts)
-        for place, text in enumerate(texts):
-            with suppress(*UNREADABLE):
-                found[place] = msgspec.json.decode(text)
-        return found
 
 
 def _own(value: Any) -> str | None:
@@ -146,11 +108,11 @@ class Column:
         """The names, where they are to be few; no more than somewhat above _MOST_TYPES."""
         self._read = read
 
-    def take(self, places: range, look: Look, texts: Texts) -> list[str] | None:
+    def take(self, places: range, rows: Sequence[Any], texts: Texts) -> list[str] | None:
         """The names of the tasks at the next places; None from the first on that has none."""
         if self.lacking is not None and self.kind is not None:  # there is nothing more to learn
             return None
-        columns = [found for name in self.names if (found := _values(look, name)).count(None) < len(found)]
+        columns = [found for name in self.names if (found := values_at(rows, name)).count(None) < len(found)]
         if columns and self.kind in (None, str) and are_names(columns[0]):  # many times quicker than one by one
             self.kind = str
             return columns[0] if self.lacking is None else None
@@ -201,7 +163,7 @@ class _Made(Column):
         super().__init__((), _id)
         self._make = make
 
-    def take(self, places: range, look: Look, texts: Texts) -> list[str] | None:
+    def take(self, places: range, rows: Sequence[Any], texts: Texts) -> list[str] | None:
         return self._make(places, texts)
 
 
@@ -222,10 +184,10 @@ def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> byt
     """A task's object as ours are spelled: with this id and type, and as workflow what the field `workflow` holds."""
     fields: dict[str, Any] = FIELDS.decode(text)
     if workflow is not None:
-        flow = raw_at(fields, workflow)
+        (flow,) = texts_at([fields], workflow)
         fields.pop("workflow", None)
         fields.pop(workflow, None)
-        if flow is not None:
+        if flow is not NOTHING:
             fields["workflow"] = flow
     names = {"id": id, "task_type": type}  # they stand first, whatever stood there
     return msgspec.json.encode(names | fields | names)
@@ -315,11 +277,11 @@ class Names:
         names = (name for column in (*self.ids, *self._maybe, *self.types) for name in column.names)
         return sorted({head for name in names for head in (name, name.partition(".")[0])})
 
-    def take(self, count: int, look: Look, texts: Texts) -> dict[Column, list[str]]:
-        """The names of the next `count` tasks by each column that has them all."""
-        places = range(self._seen, self._seen + count)
-        self._seen += count
-        found = {column: column.take(places, look, texts) for column in (*self.ids, *self._maybe, *self.types)}
+    def take(self, rows: Sequence[Any], texts: Texts) -> dict[Column, list[str]]:
+        """The names of the next tasks by each column that has them all."""
+        places = range(self._seen, self._seen + len(rows))
+        self._seen += len(rows)
+        found = {column: column.take(places, rows, texts) for column in (*self.ids, *self._maybe, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
         ids = [*self.ids, *self._maybe]
         for column in ids if len(ids) > 1 else ():
@@ -329,9 +291,9 @@ class Names:
                 column.kinds.update(named.get(column, ()))
         return named
 
-    def workflows(self, look: Look) -> Sequence[Raw]:
+    def workflows(self, rows: Sequence[Any]) -> Sequence[Raw]:
         """The texts of the workflows of some tasks."""
-        return texts_at(look, self._asked.workflow_field or "workflow")
+        return texts_at(rows, self._asked.workflow_field or "workflow")
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None where none names them all."""

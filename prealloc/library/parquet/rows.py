@@ -18,7 +18,7 @@ from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.packed.table import DIGEST_BYTES, Meta, StoredNames
 from prealloc.library.parquet.columns import is_text, stored, unfit
-from prealloc.library.rows import NOTHING, Counts, field_of
+from prealloc.library.rows import NOTHING, Counts
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike
@@ -112,7 +112,7 @@ class ForeignRows:
         for batch in batches:
             tasks = self._tasks(batch)
             texts = partial(self._texts, batch, where)
-            for names_of, more in self._asked.take(len(tasks), partial(field_of, tasks), texts).items():
+            for names_of, more in self._asked.take(tasks, texts).items():
                 names[names_of] += more
             self.counts.add(tasks, workflows=())
             self.counts.without_workflow += self._without_workflow(batch)

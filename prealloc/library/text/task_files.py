@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Generator, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +16,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.folder import libraries_below
 from prealloc.library.naming import Names
-from prealloc.library.rows import FIELDS, field_of
+from prealloc.library.rows import FIELDS
 from prealloc.library.text.document import ROOT
 from prealloc.library.text.kinds import OBJECT, Task, has_id, how_to_give, is_text, items_in, refuse_odd, unlike
 from prealloc.library.text.markup import MARKUP, json_of
@@ -72,7 +71,7 @@ def one_each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
-        common.take(len(tasks), partial(field_of, tasks), list)
+        common.take(tasks, list)
         best = common.best()[0]
         if took is not None:
             _refuse_other_kinds(folder, files, tasks, common)
