@@ -123,9 +123,9 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        text = first.first()
-        ours = asked == COMMON and first.key is None and is_ours(text)
-        names = Names(asked, fields_of(text), source.where, naming, source.task, is_ours=ours)
+        task = fields_of(first.first())
+        ours = asked == COMMON and first.key is None and is_ours(task)
+        names = Names(asked, task, source.where, naming, source.task, is_ours=ours)
         waits = named_first and naming is None and not ours
         reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
         return row_type({*names.heads(), *needed(asked, keep)})
