@@ -38,10 +38,6 @@ class Record(NamedTuple):
     type: str
     text: bytes
 
-    @property
-    def row(self) -> dict[str, Raw]:
-        return FIELDS.decode(self.text)
-
     def split(self) -> tuple[bytes | None, bytes]:
         """The workflow, and the object without it; both compact JSON.
 
@@ -143,7 +139,7 @@ class Library(ABC):
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The same as compact JSON, checked strictly. Raises LibraryError."""
         for position, text in zip(positions, self.texts(positions), strict=True):
-            yield self._compact(position, "", Raw(text))
+            yield self._compact(position, "", text)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
@@ -165,6 +161,8 @@ class Library(ABC):
             return list(self._tasks(positions))
 
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
+
         asked = list(positions)
         texts = self.objects(asked) if self._keeps_all else self.texts(asked)
         for position, text in zip(asked, texts, strict=True):
@@ -174,27 +172,21 @@ class Library(ABC):
             except UNREADABLE as error:  # as it was written, but not JSON
                 problem = f"it is not a task: {brief(error)}"
                 raise LibraryError(problem, where=self._place(position), hint=AGAIN) from None
-            if names != (self.ids[position], self.types[position]):
+            own = (self.ids[position], self.types[position])
+            if names != own:
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
-            yield self._made(position, row)
+            keep = sorted(row.keys() - IN_EVERY_SLICE) if self._keeps_all else self._keep
+            held = {name: raw for name in (*keep, "workflow") if (raw := field_of([row], name)[0]) is not NOTHING}
+            if not self._keeps_all:  # else all of it is compact
+                held = {name: Raw(self._compact(position, name, raw)) for name, raw in held.items()}
+            workflow = bytes(held.pop("workflow", NULL))
+            # The id and type were checked by the scan; validating again would cost more than the compacting.
+            yield LightweightTask.trusted(*own, workflow, msgspec.json.encode(held))
 
-    def _made(self, position: int, row: Any) -> LightweightTask:
-        from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
-
-        def value(name: str) -> bytes:
-            (raw,) = field_of([row], name)
-            return bytes(raw) if self._keeps_all else self._compact(position, name, raw)
-
-        # The id and type were checked by the scan; validating again would cost more than the compacting.
-        keep = sorted(row.keys() - IN_EVERY_SLICE) if self._keeps_all else self._keep
-        extra = msgspec.json.encode({name: Raw(text) for name in keep if (text := value(name))})
-        workflow = value("workflow") or bytes(NULL)
-        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, extra)
-
-    def _compact(self, position: int, name: str, raw: Raw) -> bytes:
-        """A value of a task without needless space; nothing if it has none. Raises LibraryError."""
+    def _compact(self, position: int, name: str, raw: bytes | Raw) -> bytes:
+        """A value of a task without needless space. Raises LibraryError."""
         try:
-            return b"" if raw is NOTHING else compact(raw)
+            return compact(raw)
         except StrictJsonError as error:
             place = self._place(position, bytes(raw), error.offset or 0)
             raise refused(error, place, name) from None

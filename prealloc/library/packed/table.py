@@ -38,7 +38,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts, are_names, is_name
+from prealloc.library.rows import FIELDS, Counts, are_names, is_name
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.task_hash import hash_of, hashes_of, utf8
@@ -104,7 +104,7 @@ class ColumnsBuilder:
         """Takes in tasks, with their digests and their numbers in other columns, if the table has these."""
         ids, types, _ = zip(*records, strict=True)
         self.extend(ids, types, proofs, **more)
-        self.counts.add([record.row for record in records])
+        self.counts.add([FIELDS.decode(record.text) for record in records])
 
     def take_rows(self, records: Sequence[Record]) -> Iterator[tuple[str, str, bytes, bytes | None, bytes]]:
         """Takes in tasks that are written as rows: of each its id, type, digest, workflow, and other fields."""
