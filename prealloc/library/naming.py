@@ -44,14 +44,6 @@ _MAY_BE_ONE = re.compile(rb'\d+|"[^"\s]{1,100}"')
 """A value that may well be an id."""
 
 
-def is_ours(task: Mapping[str, Raw]) -> bool:
-    """Whether a task is spelled as ours are. Then all of its library must be, and what is not is a mistake."""
-    return all(
-        any(bytes(task.get(name, NOTHING))[:1] == b'"' for name in spellings)
-        for spellings in (ID_SPELLINGS, TYPE_SPELLINGS)
-    )
-
-
 def _word(name: str) -> str:
     """A name as others spell it too: `Task ID`, `task-id` and `taskId` are `task_id`. (`_id` is not `id`.)"""
     return re.sub(r"[ -]|(?<=.)_", "", name).lower()
@@ -214,11 +206,12 @@ class Names:
         where: str,
         known: Naming | None = None,
         task: Callable[[int], str] = "task {}".format,
-        is_ours: bool = False,
+        may_be_ours: bool = False,
     ) -> None:
         """`first`: the fields of the first task. `known`: what was told when it was read before.
 
-        `task` tells in words which task has a number. `is_ours`: all tasks must be spelled as ours are.
+        `task` tells in words which task has a number. `may_be_ours`: if the first task is spelled as ours are, all must
+        be, and what is not is a mistake.
         """
         self._asked = asked
         self._first = first
@@ -227,8 +220,11 @@ class Names:
         self._seen = 0
         self._maybe: list[Column] = []
         """Where no field is called as an id is: those that may be one, for the refusal."""
-        self.is_ours = is_ours
-        if is_ours:
+        self.is_ours = may_be_ours and all(
+            any(bytes(first.get(name, NOTHING))[:1] == b'"' for name in spellings)
+            for spellings in (ID_SPELLINGS, TYPE_SPELLINGS)
+        )
+        if self.is_ours:
             self.ids, self.types = [Column(ID_SPELLINGS, kind=str)], [Column(TYPE_SPELLINGS, kind=str)]
             return
         paths = _paths(first)
@@ -266,9 +262,9 @@ class Names:
         """The names of the next tasks by each column that has them all."""
         places = range(self._seen, self._seen + len(rows))
         self._seen += len(rows)
-        found = {column: column.take(places, rows, texts) for column in (*self.ids, *self._maybe, *self.types)}
-        named = {column: names for column, names in found.items() if names is not None}
         ids = [*self.ids, *self._maybe]
+        taken = ((column, column.take(places, rows, texts)) for column in (*ids, *self.types))
+        named = {column: names for column, names in taken if names is not None}
         for column in ids if len(ids) > 1 else ():
             column.hashes.extend(stable_hashes(named.get(column, ())))
         for column in self.types[1:]:
@@ -282,20 +278,17 @@ class Names:
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None if no column names them all."""
-        is_common = any(
-            column.kind is not None and (column.is_called_id or (column.lacking is None and not column.has_twice))
-            for column in self.ids
-            if not column.is_late
-        )
         ids, types = ([column for column in columns if column.lacking is None] for columns in (self.ids, self.types))
-        ids = [column for column in ids if not (column.is_late and (is_common or column.has_twice))]
+        # Some tasks have an id by a common name: then all must.
+        has_id = any(column.kind and column.is_called_id and not column.is_late for column in self.ids)
+        ids = [column for column in ids if not (column.is_late and (has_id or column.has_twice))]
         if self._seen > _FEW_TASKS:  # what tells all tasks apart, or nearly, is no type
             types = [column for column in types if len(column.kinds) < min(self._seen, _MOST_TYPES)]
         ours = self.types[0]
         if ours.kind and ours.lacking is not None and len(types) == 1:
             types = []  # some tasks have a type: then all must
         # min() takes the first, in the order of the common names, of those that are equally good
-        id = min(ids, key=lambda column: (column.has_twice, column.kind is int), default=None)
+        id = min(ids, key=lambda column: (column.has_twice, column.is_late, column.kind is int), default=None)
         type = min(types, key=lambda column: (column.make is not None, column.kind is int), default=None)
         return id, type
 

@@ -12,7 +12,7 @@ import msgspec
 
 from prealloc.library.base import info_of
 from prealloc.library.disk import Progress
-from prealloc.library.naming import Column, Names, Naming, is_ours, needed
+from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.rows import NOTHING, Counts, field_of, fields_of, row_type
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
@@ -124,9 +124,9 @@ def read_tasks(
     def shape(first: Batch) -> type:
         nonlocal reading
         task = fields_of(first.first())
-        ours = asked == COMMON and first.key is None and is_ours(task)
-        names = Names(asked, task, source.where, naming, source.task, is_ours=ours)
-        waits = named_first and naming is None and not ours
+        may_be_ours = asked == COMMON and first.key is None
+        names = Names(asked, task, source.where, naming, source.task, may_be_ours=may_be_ours)
+        waits = named_first and naming is None and not names.is_ours
         reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
         return row_type({*names.heads(), *needed(asked, keep)})
 
