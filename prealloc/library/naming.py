@@ -60,8 +60,7 @@ def _paths(task: Mapping[str, Raw]) -> list[str]:
     """What may be given as a field: names, and `a.b` for what is in an object a."""
     found = []
     for name, text in task.items():
-        inside = bytes(text).lstrip()
-        found += [f"{name}.{each}" for each in fields_of(inside)] if inside.startswith(b"{") else [name]
+        found += [f"{name}.{each}" for each in fields_of(text)] if bytes(text)[:1] == b"{" else [name]
     return found
 
 
@@ -218,6 +217,8 @@ class Names:
         self._where = where
         self._task = task
         self._seen = 0
+        self.workflow = asked.workflow_field or "workflow"
+        """The field of the workflows."""
         self._maybe: list[Column] = []
         """Where no field is called as an id is: those that may be one, for the refusal."""
         self.is_ours = may_be_ours and all(
@@ -271,10 +272,6 @@ class Names:
             if len(column.kinds) <= _MOST_TYPES:
                 column.kinds.update(named.get(column, ()))
         return named
-
-    def workflows(self, rows: Sequence[Any]) -> Sequence[Raw]:
-        """The texts of the workflows of some tasks."""
-        return texts_at(rows, self._asked.workflow_field or "workflow")
 
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None if no column names them all."""

@@ -83,7 +83,7 @@ class ForeignRows:
         """How the tasks are named: known when `names` have been read."""
         self.counts = Counts(0, 0, 0)
         self._asked = Names(asked, dict.fromkeys(schema.empty_table().flatten().column_names, NOTHING), where)
-        self._workflow = asked.workflow_field or "workflow"
+        self._workflow = self._asked.workflow
         self._has_workflow = self._workflow in schema.names
         self._is_workflow_text = self._has_workflow and is_text(schema.field(self._workflow).type)
         self._unfit = {field.name: problem for field in schema if (problem := unfit(field.type))}

@@ -13,7 +13,7 @@ import msgspec
 from prealloc.library.base import info_of
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, needed
-from prealloc.library.rows import NOTHING, Counts, field_of, fields_of, row_type
+from prealloc.library.rows import NOTHING, Counts, field_of, fields_of, row_type, texts_at
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
@@ -85,7 +85,7 @@ class Reading(Generic[T]):
         for (ids, types), (taker, seen) in self._takers.items():
             seen.update(named[types])
             taker.add(named[ids], named[types], batch)
-        self.counts.add(rows, self._names.workflows(rows))
+        self.counts.add(rows, texts_at(rows, self._names.workflow))
         self.kept |= {name for name in self._keep - self.kept if field_of(rows, name).count(NOTHING) < len(rows)}
 
     def choose(self) -> bool:
