@@ -115,10 +115,7 @@ class Library(ABC):
         self.counts = counts
         """Of all tasks."""
         self._keep = keep
-        self._keeps_all = EVERY_FIELD in keep
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            row_type((*ID_SPELLINGS, *TYPE_SPELLINGS, *keep))
-        )
+        self._decoder = msgspec.json.Decoder[Any](row_type((*ID_SPELLINGS, *TYPE_SPELLINGS, *keep)))
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -163,8 +160,8 @@ class Library(ABC):
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
         from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
 
-        asked = list(positions)
-        texts = self.objects(asked) if self._keeps_all else self.texts(asked)
+        asked, keeps_all = list(positions), EVERY_FIELD in self._keep
+        texts = self.objects(asked) if keeps_all else self.texts(asked)
         for position, text in zip(asked, texts, strict=True):
             try:
                 row = self._decoder.decode(text)
@@ -175,9 +172,9 @@ class Library(ABC):
             own = (self.ids[position], self.types[position])
             if names != own:
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
-            keep = sorted(row.keys() - IN_EVERY_SLICE) if self._keeps_all else self._keep
+            keep = sorted(row.keys() - IN_EVERY_SLICE) if keeps_all else self._keep
             held = {name: raw for name in (*keep, "workflow") if (raw := field_of([row], name)[0]) is not NOTHING}
-            if not self._keeps_all:  # else all of it is compact
+            if not keeps_all:  # else all of it is compact
                 held = {name: Raw(self._compact(position, name, raw)) for name, raw in held.items()}
             workflow = bytes(held.pop("workflow", NULL))
             # The id and type were checked by the scan; validating again would cost more than the compacting.

@@ -87,21 +87,14 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave any
-    out.
-    """
+    """The files in a folder and below it, in order; no hidden ones. Raises LibraryError, rather than leave any out."""
     found, folders = [], [folder]
-    while folders:
-        below = folders.pop()
+    for below in folders:  # which grow: os.walk gives up where they are nested too deep
         try:
-            with os.scandir(below) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(below / entry.name)
-                    elif not entry.is_dir():  # whoever reads it tells a link to nowhere
-                        found.append(below / entry.name)
+            entries = [entry for entry in os.scandir(below) if not entry.name.startswith(".")]
+            folders += [below / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            # Also links to nowhere: whoever reads them tells.
+            found += [below / entry.name for entry in entries if not entry.is_dir()]
         except OSError as error:
             problem = f"the folder cannot be read: {error.strerror}"
             allow = f"chmod u+rx {quoted(below)}, or " if isinstance(error, PermissionError) else ""

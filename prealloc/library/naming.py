@@ -12,7 +12,6 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -99,7 +98,7 @@ class Column:
     """The first task without a name."""
     instead: Any = None
     """What that first task has there."""
-    hashes: array[int] = field(default_factory=partial(array, "Q"))
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
     """Of the names, where they are to be distinct."""
     kinds: set[str] = field(default_factory=set)
     """The names, where they are to be few; no more than somewhat above _MOST_TYPES."""
@@ -136,10 +135,10 @@ class Column:
         """What the first task without a name has."""
         if self.instead is None:
             return f"no {word}"
+        why = "which is not a name"
         if self.kind is not None and self.read(self.instead) is not None:
-            before = "numbers" if self.kind is int else "text"
-            return f"{shown(self.instead)} in {self.names[0]}, where those before have {before}"
-        return f"{shown(self.instead)} in {self.names[0]}, which is not a name"
+            why = f"where those before have {'numbers' if self.kind is int else 'text'}"
+        return f"{shown(self.instead)} in {self.names[0]}, {why}"
 
     @property
     def said(self) -> str | None:

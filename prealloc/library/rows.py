@@ -75,11 +75,7 @@ def values_at(rows: Sequence[Any], path: str) -> list[Any]:
         whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join(texts))
         return whole
     except UNREADABLE:
-        found = [None] * len(texts)
-        for place, text in enumerate(texts):
-            with suppress(*UNREADABLE):
-                found[place] = msgspec.json.decode(text)
-        return found
+        return [value for row in rows for value in values_at([row], path)] if len(rows) > 1 else [None]
 
 
 def named(row: Any) -> tuple[Any, Any]:
