@@ -141,11 +141,9 @@ class Library(ABC):
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
         missing, order = set(names), range(len(self.ids))
-        for start in range(0, len(order), _STEP):
-            for text in self.texts(order[start : start + _STEP]):
-                missing -= fields_of(text).keys()
-                if not missing:
-                    return missing
+        texts = (text for at in range(0, len(order), _STEP) for text in self.texts(order[at : at + _STEP]))
+        while missing and (text := next(texts, None)) is not None:
+            missing -= fields_of(text).keys()
         return missing
 
     def task(self, position: int) -> LightweightTask:

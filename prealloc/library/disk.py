@@ -51,8 +51,7 @@ class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def is_of(self, descriptor: int) -> bool:
         """Whether this open file is the very same, as it was."""
-        found = msgspec.structs.asdict(FileIdentity.of(descriptor))
-        return found.items() <= msgspec.structs.asdict(self).items()
+        return FileIdentity.of(descriptor) == msgspec.convert(self, FileIdentity, from_attributes=True)
 
 
 def open_library_file(path: Path) -> int:
@@ -72,16 +71,15 @@ def _refusals(path: Path) -> Iterator[None]:
     """What is wrong with a file, as a LibraryError."""
     try:
         yield
-    except Missing:
-        problem, hint = "there is no such file", "check the path"
-        if path.is_symlink():
-            problem = f"this link leads to {os.readlink(path)}, which is not there"
-        raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         problem, hint = str(error), "give a regular file that nothing writes to"
-        if isinstance(error.__cause__, PermissionError):
+        if isinstance(error, Missing):
+            problem, hint = "there is no such file", "check the path"
+            if path.is_symlink():
+                problem = f"this link leads to {os.readlink(path)}, which is not there"
+        elif isinstance(error.__cause__, PermissionError):
             problem, hint = "no permission to read it", f"chmod u+r {quoted(path)}, or run as its owner"
-        if problem.endswith("FIFO"):
+        elif problem.endswith("FIFO"):
             hint = f"give - as the library, and the text on standard input: cat {quoted(path)} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 

@@ -169,8 +169,7 @@ def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> byt
     fields: dict[str, Any] = FIELDS.decode(text)
     if workflow is not None:
         (flow,) = texts_at([fields], workflow)
-        fields.pop("workflow", None)
-        fields.pop(workflow, None)
+        fields = {name: raw for name, raw in fields.items() if name not in ("workflow", workflow)}
         if flow is not NOTHING:
             fields["workflow"] = flow
     names = {"id": id, "task_type": type}  # they stand first, whatever stood there
@@ -212,7 +211,7 @@ class Names:
         be, and what is not is a mistake.
         """
         self._asked = asked
-        self._first = first
+        self._paths = paths = _paths(first)
         self._where = where
         self._task = task
         self._seen = 0
@@ -227,7 +226,6 @@ class Names:
         if self.is_ours:
             self.ids, self.types = [Column(ID_SPELLINGS, kind=str)], [Column(TYPE_SPELLINGS, kind=str)]
             return
-        paths = _paths(first)
         if asked.id_from is not None:
             self.ids = [Column(make=_digests if asked.id_from == "content" else lambda places, _: [*map(str, places)])]
         elif asked.id_field is not None:
@@ -275,14 +273,12 @@ class Names:
     def best(self) -> tuple[Column | None, Column | None]:
         """The best column of each kind, by the tasks so far; None if no column names them all."""
         ids, types = ([column for column in columns if column.lacking is None] for columns in (self.ids, self.types))
-        # Some tasks have an id by a common name: then all must.
+        # If some tasks have an id by a common name, or a type by ours, all must.
         has_id = any(column.kind and column.is_called_id and not column.is_late for column in self.ids)
         ids = [column for column in ids if not (column.is_late and (has_id or column.has_twice))]
+        types = [column for column in types if not (column.make and self.types[0].kind)]
         if self._seen > _FEW_TASKS:  # what tells all tasks apart, or nearly, is no type
             types = [column for column in types if len(column.kinds) < min(self._seen, _MOST_TYPES)]
-        ours = self.types[0]
-        if ours.kind and ours.lacking is not None and len(types) == 1:
-            types = []  # some tasks have a type: then all must
         # min() takes the first, in the order of the common names, of those that are equally good
         id = min(ids, key=lambda column: (column.has_twice, column.is_late, column.kind is int), default=None)
         type = min(types, key=lambda column: (column.make is not None, column.kind is int), default=None)
@@ -319,11 +315,10 @@ class Names:
         return f"{name} has {more} values in {self._seen:,} tasks"
 
     def _missing(self, id: Column | None, type: Column | None, flow: str | None) -> LibraryError:
-        problems, hints, paths, asked = [], [], _paths(self._first), self._asked
-        kinds = (("id", asked.id_field, id, self.ids), ("type", asked.type_field, type, self.types))
-        for what, name, found, columns in kinds:
-            if found is not None:
-                continue
+        problems, hints, paths, asked = [], [], self._paths, self._asked
+        kinds = [("id", asked.id_field, self.ids)] if id is None else []
+        kinds += [("type", asked.type_field, self.types)] if type is None else []
+        for what, name, columns in kinds:
             first, option = columns[0], f"‹{what}_field›"
             # Of our own spelling, if it is there at all; else of the field that goes furthest.
             best = max(
@@ -348,5 +343,5 @@ class Names:
         names = [cut(path if path.strip() and path.isprintable() else ascii(path)) for path in paths[:_SHOWN]]
         there = ", ".join([*names, "..."] if len(paths) > _SHOWN else names)
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
-        way = if_without_names(self._where, [*self._first]) if id is None and asked.id_field is None else None
+        way = if_without_names(self._where, paths) if id is None and asked.id_field is None else None
         return LibraryError(problem, where=self._where, hint="\n".join(filter(None, [way, "; ".join(hints)])))

@@ -72,8 +72,7 @@ def values_at(rows: Sequence[Any], path: str) -> list[Any]:
         return [None] * len(texts)
     texts = [NULL if text is NOTHING else text for text in texts]
     try:  # of all at once, which is many times quicker
-        whole: list[Any] = msgspec.json.decode(b"[%b]" % b",".join(texts))
-        return whole
+        return msgspec.json.decode(b"[%b]" % b",".join(texts), type=list[Any])
     except UNREADABLE:
         return [value for row in rows for value in values_at([row], path)] if len(rows) > 1 else [None]
 
@@ -87,8 +86,7 @@ def named(row: Any) -> tuple[Any, Any]:
 
 
 def _first_name(row: Any, spellings: Iterable[str]) -> Any:
-    texts = [text for name in spellings for text in field_of([row], name) if text is not NOTHING]
-    values = [*map(msgspec.json.decode, texts)]
+    values = [msgspec.json.decode(text) for name in spellings for text in field_of([row], name) if text is not NOTHING]
     return next(filter(is_name, values), values[0] if values else UNSET)
 
 
