@@ -31,7 +31,7 @@ Notes = Callable[[str], None]
 """Called with sentences that a user should see."""
 
 _PIECE = 2 << 20
-_AHEAD = 3
+_AHEAD = 2
 _SWITCH_S = 1e-5
 
 

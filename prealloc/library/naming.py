@@ -29,7 +29,7 @@ from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYP
 from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import cut, shown, word
 
-Texts = Callable[[], Sequence[Raw]]
+Texts = Callable[[], Iterable[bytes | Raw]]
 """Gives the texts of some tasks, where somebody asks for them."""
 
 _SHOWN = 12

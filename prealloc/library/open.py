@@ -65,7 +65,7 @@ def read_library(
     elif not (text.once or text.made):
         opened = None if stream else _by_index(path, keep, fields, notes)
         if not (opened or shortlist) and bytes_of(path) > MOST_HELD and packing(head_of(path, 4)) is None:
-            from prealloc.library.packed.indexing import index_in_memory
+            from prealloc.library.packed.index import index_in_memory
 
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
     elif text.path == STDIN.path and shortlist is None:
@@ -134,7 +134,7 @@ def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tupl
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
     """Whether there is a library of parts: a folder, and yet one library."""
-    from prealloc.library.parts.index import is_ours
+    from prealloc.library.parts import is_ours
 
     return os.path.isdir(path) and is_ours(Path(path))
 
@@ -143,7 +143,7 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
     """A file by its index; None where there is none that fits, or no file that can be read: reading it tells why."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
         return None
-    from prealloc.library.packed.index import TaskIndex
+    from prealloc.library.packed.index import TaskIndex, moved_aside
 
     try:
         index = TaskIndex.open(file, keep=keep, fields=fields)
@@ -153,8 +153,6 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
         problem = "it is of another list of tasks"
     except LibraryError as error:
         problem = error.problem
-    from prealloc.library.packed.indexing import moved_aside
-
     aside = filter(None, map(moved_aside, index_places(file)))
     named = (f"‹{name}› {word(value)}" for name, value in msgspec.to_builtins(fields).items())
     repair = " && ".join([*aside, " ".join(["prealloc library index", quoted(file), *named])])

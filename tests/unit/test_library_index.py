@@ -30,8 +30,7 @@ from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
 from prealloc.library.cache import TaskCache
-from prealloc.library.packed.index import TaskIndex
-from prealloc.library.packed.indexing import check_index, make_index
+from prealloc.library.packed.index import TaskIndex, check_index, make_index
 from prealloc.library.packed.pool import FORMAT, SharedTaskPool
 from prealloc.library.packed.table import Columns, ColumnsBuilder
 from prealloc.library.text.library import TextLibrary
@@ -190,9 +189,7 @@ def test_check_takes_what_fits(library: Path) -> None:
 def test_where_nothing_can_be_written(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: beside a library in a folder that is not ours, the index goes to the cache folder, and is found there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        "prealloc.library.packed.indexing.os.access", lambda path, mode: False
-    )  # root may write anywhere
+    monkeypatch.setattr("prealloc.library.packed.index.os.access", lambda path, mode: False)  # root may write anywhere
     beside, cached = index_places(library)
     assert make_index(library).path == str(cached)
     assert not beside.exists()

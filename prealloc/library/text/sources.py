@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
-from prealloc.library.formats import binary_format
+from prealloc.library.formats import binary_format, loaded
 from prealloc.library.text.markup import MARKUP, json_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.text.table import TABLES, lines_of_table
@@ -107,8 +107,7 @@ def file_source(
             if format:
                 yield from (row + b"\n" for row in format.lines(path, keep=keep, fields=fields))
             elif is_arrow:
-                from prealloc.library.parquet.library import lines_of_arrow
-
+                lines_of_arrow = loaded("parquet.library:lines_of_arrow", where)
                 yield from (row + b"\n" for row in lines_of_arrow(file, where, fields, keep))
             elif ending in TABLES:
                 yield from lines_of_table(_unpacked(pieces, where), TABLES[ending], where)
