@@ -99,9 +99,9 @@ class Library(ABC):
     way: str
     """How its tasks are reached, in a word: what `library stats` tells."""
     note: str | None = None
-    """How its tasks are named, where that was chosen, as a sentence."""
+    """A sentence on how its tasks are named; None if there was nothing to choose."""
     took: str | None = None
-    """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
+    """A sentence on which file of a folder this is; None if there was nothing to choose."""
 
     def __init__(
         self, info: LibraryInfo, ids: Sequence[str], types: Sequence[str], counts: Counts, keep: tuple[str, ...]

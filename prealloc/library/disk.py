@@ -36,7 +36,7 @@ _SWITCH_S = 1e-5
 
 
 class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the system says of a file that is another thing where the file was written to or replaced."""
+    """What the system says of a file: something else once the file is written to or replaced."""
 
     device: int
     inode: int
@@ -168,14 +168,14 @@ def changed_meanwhile(where: str) -> LibraryError:
 
 
 def head_of(path: Path, size: int = 16) -> bytes:
-    """The first bytes of a file; none where there is no regular file that can be read."""
+    """The first bytes of a file; none if it is not a regular file that can be read."""
     with contextlib.suppress(LibraryError, OSError), open(open_library_file(path), "rb", buffering=0) as file:
         return file.read(size)
     return b""
 
 
 def bytes_of(path: Path) -> int:
-    """The size of a file; 0 where it cannot be told."""
+    """The size of a file; 0 if it cannot be told."""
     with contextlib.suppress(OSError, ValueError):  # reading it tells
         return path.stat().st_size
     return 0

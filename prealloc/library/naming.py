@@ -87,7 +87,7 @@ class Column:
     names: tuple[str, ...] = ()
     """Fields, tried in this order in each task; none where names are made."""
     read: Callable[[Any], str | None] = _id
-    """Gives the name that a value is; None where it is none."""
+    """Gives the name that a value is; None if it is none."""
     make: Callable[[range, Texts], list[str]] | None = None
     """Gives names to the tasks at some places, where no field is asked."""
     is_late: bool = False
@@ -104,7 +104,7 @@ class Column:
     """The names, where they are to be few; no more than somewhat above _MOST_TYPES."""
 
     def take(self, places: range, rows: Sequence[Any], texts: Texts) -> list[str] | None:
-        """The names of the tasks at the next places; None from the first on that has none."""
+        """The names of the tasks at the next places; None once a task has had none."""
         if self.make is not None:
             return self.make(places, texts)
         if self.lacking is not None and self.kind is not None:  # there is nothing more to learn
@@ -184,7 +184,7 @@ class Naming(NamedTuple):
     fields: Fields
     """The choice, for the plan: fields that are spelled as ours are left out."""
     note: str | None
-    """The choice in a sentence; None where there was nothing to choose."""
+    """The choice in a sentence; None if there was nothing to choose."""
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
         """A task's object as we spell it."""
@@ -205,7 +205,7 @@ class Names:
         task: Callable[[int], str] = "task {}".format,
         may_be_ours: bool = False,
     ) -> None:
-        """`first`: the fields of the first task. `known`: what was told when it was read before.
+        """`first`: the fields of the first task. `known`: the choice, when the library is read again.
 
         `task` tells in words which task has a number. `may_be_ours`: if the first task is spelled as ours are, all must
         be, and what is not is a mistake.

@@ -43,7 +43,7 @@ class TypeStats(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     looked_at: int
     sizes: Sizes | None
-    """None where none of these has a workflow."""
+    """None if none of these has a workflow."""
 
 
 class FieldStats(Sizes, frozen=True, kw_only=True):
