@@ -187,7 +187,7 @@ class Naming(NamedTuple):
     """The choice in a sentence; None if there was nothing to choose."""
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
-        """A task's object as we spell it."""
+        """A task's object as we spell it: its text, if that is spelled so."""
         if self.fields == COMMON and self.types.names and int not in (self.ids.kind, self.types.kind):
             return bytes(text)
         return own_text(text, id, type, self.fields.workflow_field)
