@@ -121,6 +121,8 @@ class DatabaseLibrary(PackedLibrary):
     read.
     """
 
+    way = "database"
+
     def __init__(self, path: Path, *, keep: tuple[str, ...]) -> None:
         where = str(path)
         with open(open_library_file(path), "rb") as raw:  # SQLite would wait for a FIFO

@@ -40,7 +40,6 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         """The library at `path`. Raises LibraryError."""
         asked = {"fields": fields} if self.is_foreign else {}
         library: Library = loaded(self.opener, path)(path, keep=keep, **asked)
-        library.way = self.name
         return library
 
     def lines(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:

@@ -123,6 +123,8 @@ class PartsLibrary(PackedLibrary):
     damaged or cannot be read.
     """
 
+    way = "parts"
+
     def __init__(self, folder: Path, *, keep: tuple[str, ...]) -> None:
         where, raw = str(folder / INDEX), _file(folder, INDEX, _MOST_INDEX_BYTES)
         head = FORMAT.decode(raw, Head[list[Part]], where)

@@ -47,6 +47,8 @@ class SharedTaskPool(HeldLibrary):
     path and `keep`: unpickling attaches again.
     """
 
+    way = "pool"
+
     def __init__(self, path: str | Path, *, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)

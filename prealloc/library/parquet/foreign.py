@@ -18,7 +18,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.packed.library import StoredNames
 from prealloc.library.packed.table import DIGEST_BYTES
-from prealloc.library.rows import NOTHING, Counts, field_of
+from prealloc.library.rows import NOTHING, Counts
 from prealloc.library.text.refuse import no_tasks, python
 from prealloc.library.text.table import refuse_alike
 from prealloc.model.fields import Fields
@@ -47,7 +47,7 @@ class ForeignRows:
         self.counts = Counts(0, 0, 0)
         self._where = where
         self._asked = Names(asked, dict.fromkeys(schema.empty_table().flatten().column_names, NOTHING), where)
-        self._workflow = asked.workflow_field or "workflow"
+        self._workflow = self._asked.workflow
         self._has_workflow = self._workflow in schema.names
         self._is_workflow_text = self._has_workflow and _is_text(schema.field(self._workflow).type)
         self._unfit = {field.name: problem for field in schema if (problem := _unfit(field.type))}
@@ -76,7 +76,7 @@ class ForeignRows:
         for batch in batches:
             tasks = self._tasks(batch)
             texts = partial(self.read, batch, range(len(batch)), self.counts.tasks)
-            for names_of, more in self._asked.take(len(tasks), partial(field_of, tasks), texts).items():
+            for names_of, more in self._asked.take(tasks, texts).items():
                 names[names_of] += more
             self.counts.add(tasks, [NOTHING] * self._without_workflow(batch))
         if not self.counts.tasks:

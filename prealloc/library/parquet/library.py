@@ -90,6 +90,8 @@ class ParquetLibrary(PackedLibrary):
     Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for.
     """
 
+    way = "parquet"
+
     def __init__(self, path: Path, *, keep: tuple[str, ...], fields: Fields = COMMON) -> None:
         where = str(path)
         self._starts: list[int] = []

@@ -18,9 +18,8 @@ from msgspec import UNSET, Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.base import fields_of
 from prealloc.library.formats import JSON_LINES, format_named
-from prealloc.library.rows import NOTHING, field_of, is_name, named
+from prealloc.library.rows import NOTHING, field_of, fields_of, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage, Origin
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out
 from prealloc.model.document import UNREADABLE

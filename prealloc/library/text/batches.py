@@ -14,10 +14,9 @@ from collections.abc import Callable, Generator, Iterator
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import fields_of
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
-from prealloc.library.rows import FIELDS
+from prealloc.library.rows import FIELDS, fields_of
 from prealloc.library.text.batch import Batch, Layout, of_damage, of_encoding, of_text
 from prealloc.library.text.cursor import Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of

@@ -18,11 +18,11 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library, fields_of, info_of
+from prealloc.library.base import Library, info_of
 from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.naming import Column, Names, Naming, is_ours, needed
-from prealloc.library.rows import NOTHING, Counts, field_of, row_type
+from prealloc.library.naming import Column, Names, Naming, needed
+from prealloc.library.rows import NOTHING, Counts, field_of, fields_of, row_type, texts_at
 from prealloc.library.text.batch import Batch, of_names
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
@@ -79,8 +79,8 @@ class Reading(Generic[T]):
         return "; ".join(filter(None, [title, self.naming and self.naming.note])) or None
 
     def take(self, batch: Batch) -> None:
-        look = partial(field_of, batch.rows)
-        named = self._names.take(len(batch.rows), look, lambda: batch.texts)
+        rows = batch.rows
+        named = self._names.take(rows, lambda: batch.texts)
         if self._names.is_ours and len(named) < 2:
             raise of_names(batch)
         ours = {*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow", *self._keep} if self._names.is_ours else None
@@ -93,8 +93,8 @@ class Reading(Generic[T]):
         for (ids, types), (taker, seen) in self._takers.items():
             seen.update(named[types])
             taker.add(named[ids], named[types], batch)
-        self.counts.add(batch.rows, self._names.workflows(look))
-        self.kept |= {name for name in self._keep - self.kept if look(name).count(NOTHING) < len(batch.rows)}
+        self.counts.add(rows, texts_at(rows, self._names.workflow))
+        self.kept |= {name for name in self._keep - self.kept if field_of(rows, name).count(NOTHING) < len(rows)}
 
     def choose(self) -> bool:
         """At the end: sets `taker` and `naming`. False: no taker has these names. Raises LibraryError if names lack."""
@@ -131,10 +131,10 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        text = first.first()
-        ours = asked == COMMON and first.key is None and is_ours(text)
-        names = Names(asked, fields_of(text), source.where, naming, source.task, is_ours=ours)
-        waits = named_first and naming is None and not ours
+        task = fields_of(first.first())
+        may_be_ours = asked == COMMON and first.key is None
+        names = Names(asked, task, source.where, naming, source.task, may_be_ours=may_be_ours)
+        waits = named_first and naming is None and not names.is_ours
         reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
         return row_type({*names.heads(), *needed(asked, keep)})
 
