@@ -195,11 +195,19 @@ def test_a_key_is_the_id_of_a_task_without_one(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text('{"a": {"x": 1}, "b": {"id": "own"}, "c": {}}')
     assert read_library(path).ids == ["a", "own", "c"]
-    text = '{"a": {"x": 1},\n "b": {"x": 1, "x": 2}}'
+    text = '{"a": {"x": 1},\n "b": {"x": 1, "x": 2}, "c": {}}'
     path.write_text(text)
     with pytest.raises(LibraryError, match="the key 'x' twice") as caught:
         read_library(path)
-    assert str(caught.value.where).endswith(f", byte {text.rindex('{')}, line 2")
+    byte = text.rindex('{"x"')
+    assert str(caught.value.where).endswith(f", task 1 (id 'b'), byte {byte}, line 2")
+    path.write_text('{"tasks": {"a": {"x": 1, "x": 2}, "b": {"y": nil}}}')
+    with pytest.raises(LibraryError, match="the key 'x' twice"):  # which comes first
+        read_library(path)
+    path.write_text('{"tasks": {"a": {"x": 1}, "b": {"y": nil}}}')
+    with pytest.raises(LibraryError, match="a value, found n") as caught:
+        read_library(path)
+    assert "after task 0, byte 37" in str(caught.value.where)
 
 
 PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

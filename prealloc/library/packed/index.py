@@ -197,7 +197,7 @@ class _Columns(ColumnsBuilder):
     """Takes the tasks of a library into the columns of its index. Raises LibraryError for those that it cannot give."""
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        if batch.key is not None:
+        if batch.places:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
         starts = [batch.origin.byte + start for start, _ in batch.spans]

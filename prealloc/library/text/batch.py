@@ -44,6 +44,9 @@ _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_ty
 _decoder = lru_cache(maxsize=8)(msgspec.json.Decoder)
 # To make one takes as long as a small task: a batch may be one.
 
+Place = tuple[int, Origin]
+"""Where a task begins in a text that was put together, and where it comes from."""
+
 Layout = Literal["array", "objects"]
 """How tasks lie in a text: `[...]`, with no space around it, or one object after the other; lines may be empty."""
 
@@ -62,8 +65,8 @@ class Batch:
     text: bytearray
     origin: Origin
     """Its place in the whole."""
-    key: str | None = None
-    """Of the only task, if it lies under a key of its own, which is its id."""
+    places: Sequence[Place] = ()
+    """Of tasks that each lie under a key, which is their id: apart from each other."""
     rows: Sequence[Any] = ()
     """The tasks, decoded."""
     title: str | None = None
@@ -99,8 +102,12 @@ class Batch:
 
     def words(self, task: str, at: int, path: str = "") -> str:
         """Where a byte of the text is, in the task that some words say, at a path in it."""
-        place = self.origin.at(at, self.text.count(b"\n", 0, at))
-        return ", ".join(filter(None, [self.where, task, place, path and f"at {path}"]))
+        return ", ".join(filter(None, [self.where, task, self.at(at), path and f"at {path}"]))
+
+    def at(self, offset: int) -> str:
+        """Where a byte of the text is, by byte and line."""
+        begins, origin = next((each for each in reversed(self.places) if each[0] <= offset), (0, self.origin))
+        return origin.at(offset - begins, self.text.count(b"\n", begins, offset))
 
     def task(self, index: int, start: int) -> str:
         """`task 17 (id 'x')`, the id as far as it can be read."""

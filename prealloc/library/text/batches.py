@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -17,7 +18,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
 from prealloc.library.rows import FIELDS, fields_of
-from prealloc.library.text.batch import Batch, Layout, of_damage, of_encoding, of_text
+from prealloc.library.text.batch import Batch, Layout, Place, of_damage, of_encoding, of_text
 from prealloc.library.text.cursor import Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
 from prealloc.library.text.refuse import no_document
@@ -34,6 +35,9 @@ _WRONG_GUESSES = 3
 
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
+
+_MOST_KEYED = 4096
+# Tasks under their ids that are decoded at once: each is held with its place.
 
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
@@ -107,8 +111,8 @@ class _Cutter:
             hint = "name a list that is less deep"
             raise LibraryError("‹tasks_field› leads too deep", where=self._source.where, hint=hint) from None
 
-    def _batch(self, layout: Layout, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
-        self.last = Batch(layout, text, origin, key, title=self.title)
+    def _batch(self, layout: Layout, text: bytearray, origin: Origin, places: Sequence[Place] = ()) -> Batch:
+        self.last = Batch(layout, text, origin, places, title=self.title)
         return self.last
 
     def _decode(self, batch: Batch) -> None:
@@ -265,27 +269,42 @@ class _Cutter:
 
     def _by_id(self) -> Iterator[Batch]:
         """The tasks of the object at the cursor, which has each under its id."""
-        window, seen = self._window, set[str]()
-        for key in window.fields():
-            if key in seen:
-                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
-            seen.add(key)
-            begins = window.step()
-            if window.text[begins : begins + 1] != b"{":
-                raise Damage("the task is not a JSON object", begins)
-            yield self._decoded(self._keyed(key, begins))
-            if window.at >= BATCH:
-                window.drop(window.at)
+        window, seen, held = self._window, set[str](), list[tuple[bytes, Origin]]()
+        try:
+            for key in window.fields():
+                if key in seen:
+                    raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
+                seen.add(key)
+                begins = window.step()
+                if window.text[begins : begins + 1] != b"{":
+                    raise Damage("the task is not a JSON object", begins)
+                held.append(self._keyed(key, begins))
+                if window.at >= BATCH or len(held) == _MOST_KEYED:
+                    yield self._of_keyed(held)
+                    held = []
+                    window.drop(window.at)
+        except Damage:
+            if held:  # whatever is wrong with these comes first
+                yield self._of_keyed(held)
+            raise
+        if held:
+            yield self._of_keyed(held)
 
-    def _keyed(self, key: str, at: int) -> Batch:
+    def _keyed(self, key: str, at: int) -> tuple[bytes, Origin]:
         """The task from `at` to the cursor, which lies under this key: its `id`, if it has none."""
-        window, id = self._window, b'"id":' + msgspec.json.encode(key)
-        text = window.text[at : window.at]
+        window = self._window
+        text = bytes(window.text[at : window.at])
         fields = FIELDS.decode(text)
-        lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
-        cut = 0 if "id" in fields else 1
-        whole = bytearray().join((lead, text[cut:], b"]"))
-        return self._batch("array", whole, window.origin(at, len(lead) - cut), key)
+        if "id" in fields:
+            return text, window.origin(at)
+        lead = b'{"id":' + msgspec.json.encode(key) + (b"," if fields else b"")
+        return lead + text[1:], window.origin(at, len(lead) - 1)
+
+    def _of_keyed(self, held: Sequence[tuple[bytes, Origin]]) -> Batch:
+        texts, origins = zip(*held, strict=True)
+        begins = accumulate((len(text) + 1 for text in texts), initial=1)
+        places = [*zip(begins, origins, strict=False)]
+        return self._decoded(self._batch("array", bytearray(b"[%b]" % b",".join(texts)), origins[0], places))
 
     def _refuse_more(self) -> None:
         if self._window.peek():

@@ -132,7 +132,7 @@ def read_tasks(
     def shape(first: Batch) -> type:
         nonlocal reading
         task = fields_of(first.first())
-        may_be_ours = asked == COMMON and first.key is None
+        may_be_ours = asked == COMMON and not first.places
         names = Names(asked, task, source.where, naming, source.task, may_be_ours=may_be_ours)
         waits = named_first and naming is None and not names.is_ours
         reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
@@ -207,7 +207,7 @@ class TextLibrary(Library):
             for batch in batches(self._source, lambda first: dict[str, Raw], Proof()):
                 index = task.number - batch.origin.task
                 if index < len(batch.rows):
-                    return f"{place}, {batch.origin.at(batch.spans[index][0] + max(0, task.text.find(raw)) + offset)}"
+                    return f"{place}, {batch.at(batch.spans[index][0] + max(0, task.text.find(raw)) + offset)}"
         return place
 
 
