@@ -300,7 +300,17 @@ def test_an_index_of_other_names_is_left_aside(tmp_path: Path) -> None:
     notes: list[str] = []
     assert read_library(path, fields=Fields(id_field="task_id"), notes=notes.append).ids == [f"t{n}" for n in range(6)]
     assert "named by other options" in notes[0]
-    keyed = tmp_path / "keyed.json"
-    keyed.write_text(json.dumps({each["task_id"]: each for each in TASKS}))
-    with pytest.raises(LibraryError, match="cannot be indexed"):
-        libraries.index(keyed)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_tasks_under_their_ids_are_indexed(tmp_path: Path, indent: int | None) -> None:
+    """Law: by an index, tasks that have their id as a key are the same as by reading; some may have an own id."""
+    path = tmp_path / "keyed.json"
+    keyed = {f"k{n}": {**each, "id": f"own-{n}"} if n % 2 else each for n, each in enumerate(TASKS)}
+    path.write_text(json.dumps({"about": 1, "tasks": {**keyed, "empty": {}}}, indent=indent))
+    read = read_library(path, keep=("all",))
+    libraries.index(path)
+    indexed = read_library(path, keep=("all",))
+    assert (read.way, indexed.way) == ("json", "index")
+    assert [*indexed.ids] == read.ids == ["k0", "own-1", "k2", "own-3", "k4", "own-5", "empty"]
+    assert indexed.tasks(range(7)) == read.tasks(range(7))

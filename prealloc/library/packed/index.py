@@ -194,14 +194,16 @@ def _indexed(
 
 
 class _Columns(ColumnsBuilder):
-    """Takes the tasks of a library into the columns of its index. Raises LibraryError for those that it cannot give."""
+    """Takes the tasks of a library into the columns of its index."""
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        if batch.places:
-            hint = "convert it: prealloc library convert LIBRARY tasks.db"
-            raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
         starts = [batch.origin.byte + start for start, _ in batch.spans]
         texts = [memoryview(text) for text in batch.texts]
+        if batch.places:  # the file has none of the ids that were put in from keys
+            origins = [origin for _, origin in batch.places]
+            starts = [origin.byte + origin.lead for origin in origins]
+            leads = (origin.lead for origin in origins)
+            texts = [memoryview(b"{" + bytes(text[lead + 1 :])) for text, lead in zip(texts, leads, strict=True)]
         self.extend(ids, types, map(digest, texts), start=starts, length=map(len, texts))
 
 
