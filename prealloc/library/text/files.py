@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from bisect import bisect_right
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,18 +14,28 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.paths import is_pattern, seen_from
-from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern
-from prealloc.library.rows import FIELDS
+from prealloc.files.paths import is_pattern, readable_name, seen_from
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern, read_file
+from prealloc.library.folder import libraries_below
+from prealloc.library.naming import Names
+from prealloc.library.rows import FIELDS, field_of
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
-from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, items_in, refuse_odd, unlike
+from prealloc.library.text.kinds import OBJECT, Task, first_task, has_id, how_to_give, is_text, items_in, unlike
+from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.refuse import text_lines
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.text.task_files import FILE, in_folder, names_of, one_each
-from prealloc.model.fields import Fields
-from prealloc.model.words import shown
+from prealloc.library.unpack import name_parts, unpack_stream
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.words import listed, shown, word
+
+FILE = "file"
+"""The field with the name of a task's file, where somebody asks for it and the task has none."""
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+"""What holds many tasks: JSON files beside it say something of them."""
 
 
 def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -33,7 +45,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     holds a document alone.
     """
     by_pattern, has_place = is_pattern(path), asked.tasks_field is not None
-    files = files_of_pattern(path) if by_pattern else in_folder(path)
+    files = files_of_pattern(path) if by_pattern else _in_folder(path)
     if by_pattern and not files:
         hint = "check the path: * is any name, ** any folders"
         raise LibraryError("there is no such file", where=str(path), hint=hint)
@@ -46,10 +58,27 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     count = "one file" if len(files) == 1 else f"{'each of ' if first else ''}{len(files):,} files"
     told = f"; the first has a list {shown(items[0])}" if items and items[0] != ROOT else ""
     took = [f"took {count} as a task{told}" if first else f"took the tasks of {count}"]
-    read = partial(one_each, took=None if by_pattern else took) if first else _all
+    read = partial(_each, took=None if by_pattern else took) if first else _all
     source = read(folder, files, asked, keep)
     name = str(seen_from(Path.cwd(), path)) if by_pattern else path
     return source._replace(path=name, where=str(path), took=took)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that may be a task each.
+
+    Where files so deep are all called alike, as in a folder per task, and most of those that are not deeper, only
+    files of that name count.
+    """
+    found = libraries_below(folder)
+    files = [file for file in found if file.suffix.lower() in OBJECT]
+    depths = [len(file.parts) for file in files]
+    for depth in sorted({*depths}):
+        names = [file.name for file in files if len(file.parts) == depth]
+        if len(names) > 1 == len({*names}) and 2 * len(names) > sum(each <= depth for each in depths):
+            return [file for file in files if file.name == names[0]]
+    has_data = any(file.suffix.lower() in _DATA for file in found)
+    return [] if has_data or len(files) == 1 < len(found) else files
 
 
 def within(source: Source, tasks_field: str | None) -> Source:
@@ -65,7 +94,7 @@ def within(source: Source, tasks_field: str | None) -> Source:
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
     """The tasks of all files, one after the other."""
-    names, firsts = names_of(folder, files), list[int]()
+    names, firsts = _names_of(folder, files), list[int]()
     asks_file = FILE in {asked.id_field, asked.type_field, *keep}
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
@@ -90,7 +119,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
                 raise changed_meanwhile(str(file))
         kinds = [*begins.values()]
         what = "the first tasks of the files have few fields in common, so they are not of one kind"
-        refuse_odd(what, folder, begins, unlike(kinds, kinds))
+        _refuse_odd(what, folder, begins, unlike(kinds, kinds))
 
     return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
@@ -105,3 +134,115 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
         batch.refuse_twice()
     for text in batch.layout.texts:
         yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
+
+
+def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:
+    """What tells the files apart: their names, or those of their folders, or their paths, without endings or with."""
+    whole = [Path(readable_name(str(file.relative_to(folder)))) for file in files]
+    paths = [path.with_suffix("") for path in whole]
+    tries = ([path.name for path in paths], [path.parent.name for path in paths], [*map(Path.as_posix, paths)])
+    several = (names for names in tries if len(set(names)) == len(names) and all(names))
+    return next(several, [*map(Path.as_posix, whole)])
+
+
+def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str], took: list[str] | None) -> Source:
+    """The task in each file. With `took`, files that are not tasks are refused, and it gets notes on the others."""
+
+    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
+        tasks = []
+        for count, file in enumerate(files, 1):
+            content = read_file(file)
+            proof.begin(str(file.relative_to(folder)), len(content))
+            proof(content)
+            tasks.append(_task(file, content, folder, files))
+            if progress:
+                progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
+        common = Names(COMMON, tasks[0], str(folder))
+        common.take(len(tasks), partial(field_of, tasks), list)
+        best = common.best()[0]
+        if took is not None:
+            _refuse_other_kinds(folder, files, tasks, common)
+            if asked.id_field is None and asked.id_from is None:
+                _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
+            took[1:] = _lacking(files, tasks)
+        added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
+        added += ["id"] if best in (None, *common.late) else []
+        names = _names_of(folder, files) if added else [""] * len(files)
+        for name, task in zip(names, tasks, strict=True):
+            more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
+            yield msgspec.json.encode(more | task) + b"\n"
+
+    return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
+
+
+def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
+    """The files without a field that all others have, of more than a few."""
+    count = Counter(key for task in tasks for key in task)
+    usual = {key for key in count if count[key] == len(tasks) - 1 > 2}
+    lacking = ((file, sorted(usual.difference(task))) for file, task in zip(files, tasks, strict=True))
+    return [f"{file} has no {', '.join(fields)}, which all others have" for file, fields in lacking if fields]
+
+
+def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
+    """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
+    try:
+        if is_text(file):
+            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
+        text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
+        text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
+        return FIELDS.decode(compact(text))
+    except StrictJsonError as error:
+        where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
+        raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
+    except msgspec.DecodeError:
+        problem = "the file does not hold an object, and each file is to hold one task"
+        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files)) from None
+
+
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
+    """Raises LibraryError where not all of the files are tasks.
+
+    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
+    called as the first); or no id, where most have one that tells them apart.
+    """
+    of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
+    # Where each folder has two kinds, either is half of all.
+    is_kind = 1 < len(of_first) == len({file.parent for file in files})
+    odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
+    ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
+    what = "the files have few fields in common, so they are not all tasks"
+    for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
+        own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
+        if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
+            what = f"the file has no {names[0]}, and most others have one"
+            odd = [at for at, id in enumerate(own) if id is None]
+            break
+    _refuse_odd(what, folder, dict(zip(files, tasks, strict=True)), odd)
+
+
+def _refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]], odd: Sequence[int]) -> None:
+    """Raises LibraryError where any of these files is odd, by the fields of their first tasks."""
+    if odd:
+        files = [*firsts]
+        problem = f"{what}: this one has {', '.join(firsts[files[odd[-1]]])[:80]}"
+        hint = how_to_give(folder, files, [files[at] for at in odd])
+        raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
+
+
+def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
+    """Raises LibraryError where every file alone would be read as several tasks, and they are most of the text.
+
+    Not where its tasks have an `id`, unless the items of all lists have one too.
+    """
+    found = [items_in(task) for task in tasks]
+    items = [each for each in found if each is not None and (id is None or has_id(each[2]))]
+    if len(items) < len(tasks) or 2 * sum(part for _, part, _ in items) < len(items):
+        return
+    places = [*dict.fromkeys(place for place, _, _ in items)]
+    way = f"‹tasks_field› {word(places[0])}, and ‹type_field› {FILE} for a type a file"
+    way = way if len(places) == 1 else f"one of the files: {listed(map(str, files))}"
+    each = "‹id_from› content" if id is None else f"‹id_field› {word(id)}"
+    what = "an object of tasks by their ids" if places == [ROOT] else f"a list {' or '.join(map(shown, places))}"
+    problem = f"each of the {len(files):,} files holds {what}: its items may be the tasks, or the files"
+    hint = f"if each item is a task, give {way}\nif each file is a task, give {each}"
+    raise LibraryError(problem, where=str(folder), hint=hint)

@@ -103,15 +103,6 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
     return (ROOT, 1.0, values[0]) if values and not unlike(values, values) else None
 
 
-def refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]], odd: Sequence[int]) -> None:
-    """Raises LibraryError where any of these files is odd, by the fields of their first tasks."""
-    if odd:
-        files = [*firsts]
-        problem = f"{what}: this one has {', '.join(firsts[files[odd[-1]]])[:80]}"
-        hint = how_to_give(folder, files, [files[at] for at in odd])
-        raise LibraryError(problem, where=str(files[odd[-1]]), hint=hint)
-
-
 def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
     """How to give the files that are tasks, and not the odd ones, unless half are."""
     alike = [file for file in files if file not in odd]
