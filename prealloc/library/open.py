@@ -19,7 +19,7 @@ from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.refuse import no_document
-from prealloc.library.text.sources import STDIN, Source, file_source
+from prealloc.library.text.sources import STDIN, Source, file_source, python_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import quoted, word
@@ -88,8 +88,6 @@ def _find(
     """Where a library is, and its format (None: a text)."""
     format: LibraryFormat | None = None
     if not isinstance(library, str | os.PathLike):
-        from prealloc.library.text.in_python import python_source
-
         source = python_source(library, needed(fields, keep))
     elif str(library) == "-":
         source = STDIN

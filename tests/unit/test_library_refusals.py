@@ -19,7 +19,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.text.in_python import NAME
+from prealloc.library.text.sources import IN_PYTHON
 from prealloc.model.fields import Fields
 
 
@@ -310,7 +310,11 @@ def test_no_place_is_told_in_lines_that_nobody_wrote(tmp_path: Path) -> None:
     folder.mkdir()
     for name, task in zip("ab", tasks, strict=True):
         (folder / f"{name}.json").write_text(json.dumps(task))
-    for library, where, file in ((table, table, ""), (folder, folder, f", in {folder / 'b.json'}"), (tasks, NAME, "")):
+    for library, where, file in (
+        (table, table, ""),
+        (folder, folder, f", in {folder / 'b.json'}"),
+        (tasks, IN_PYTHON, ""),
+    ):
         with pytest.raises(LibraryError, match="the task's id is empty") as caught:
             read_library(library)
         assert caught.value.where == f"{where}, task 1 (id ''){file}"
