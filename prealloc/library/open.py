@@ -13,12 +13,12 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places, is_pattern
 from prealloc.library.disk import Notes, Progress, bytes_of, head_of
-from prealloc.library.folder import choose
-from prealloc.library.formats import PARTS, LibraryFormat, binary_format
+from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.refuse import no_document
+from prealloc.library.text.files import of_files, within
+from prealloc.library.text.kinds import libraries_below, offer, stem
 from prealloc.library.text.sources import STDIN, Source, file_source, python_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
@@ -58,10 +58,10 @@ def read_library(
     Raises OptionsError if `keep` names a field that every task has anyway.
     """
     keep, notes = checked_keep(keep), notes or (lambda note: None)
-    text, format = _find(library, difficulty, fields, keep)
+    text = _find(library, difficulty, fields, keep)
     path, opened = Path(text.path), None
-    if format is not None:
-        opened = format.open(path, keep=keep, fields=fields)
+    if text.format is not None:
+        opened = text.format.open(path, keep=keep, fields=fields)
     elif not (text.once or text.made):
         opened = None if stream else _by_index(path, keep, fields, notes)
         if not (opened or shortlist) and bytes_of(path) > MOST_HELD and packing(head_of(path, 4)) is None:
@@ -82,11 +82,8 @@ def read_library(
     return opened
 
 
-def _find(
-    library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...]
-) -> tuple[Source, LibraryFormat | None]:
-    """Where a library is, and its format (None: a text)."""
-    format: LibraryFormat | None = None
+def _find(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...]) -> Source:
+    """Where a library is."""
     if not isinstance(library, str | os.PathLike):
         source = python_source(library, needed(fields, keep))
     elif str(library) == "-":
@@ -95,20 +92,54 @@ def _find(
         path = Path(library)
         _refuse_address(str(library))
         if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
-            from prealloc.library.text.files import of_files
+            files = of_files(path, fields, keep)
+            if files is not None:
+                return files
+        file, took = _choose(path, difficulty)
+        source = file_source(file, fields=fields, keep=keep)._replace(took=took)
+    return within(source, fields.tasks_field)
 
-            if (files := of_files(path, fields, keep)) is not None:
-                return files, None
-        file, took = (path, None) if is_parts(path) else choose(path, difficulty)
-        format = PARTS if os.path.isdir(file) else binary_format(head_of(file))
-        source = file_source(file, fields=fields, keep=keep)._replace(took=[took] if took else ())
-    if fields.tasks_field is not None:
-        from prealloc.library.text.files import within
 
-        if format is not None:
-            raise no_document(fields.tasks_field, source.where)
-        source = within(source, fields.tasks_field)
-    return source, format
+def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
+    """The library at `path`, the file itself or in a folder the one for `difficulty`, and a sentence on that choice.
+
+    `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
+    and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
+    what was converted beside a JSON file does not make its difficulty ambiguous. Raises LibraryError if no file or
+    more than one of the same rank matches.
+    """
+    if not os.path.isdir(path) or is_parts(path):
+        return path, []
+    try:
+        names = sorted(each.name for each in path.iterdir() if each.is_dir() == (format_named(each.name) is PARTS))
+    except OSError as error:
+        problem = f"the folder cannot be read: {error.strerror}"
+        raise LibraryError(problem, where=str(path), hint="give the library's file itself") from error
+    if difficulty is None:
+        found = libraries_below(path)
+        if len(found) == 1:
+            return found[0], [f"took {found[0].relative_to(path)}, the only library in this folder"]
+        several = f"with {len(found):,} files that may be libraries" if found else "without a library"
+        raise LibraryError(f"this is a folder {several}", where=str(path), hint=offer(path, names))
+    for full in ("_with_workflows", ""):
+        matches = _without_longer(names, f"_{difficulty}{full}")
+        matches = [name for name in matches if (said := format_named(name)) and said.packs] or matches
+        if len(matches) > 1:
+            problem = f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}"
+            raise LibraryError(problem, where=str(path), hint="give the file itself in place of the folder")
+        if matches:
+            without = "" if full else ", as no file has workflows"
+            return path / matches[0], [f"took {matches[0]} for difficulty {difficulty!r}{without}"]
+    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=offer(path, names))
+
+
+def _without_longer(names: list[str], ending: str) -> list[str]:
+    """The names that end so, without those of a longer difficulty.
+
+    `tasks_very_easy` ends in `_easy` too; beside a `tasks_easy` it is not meant.
+    """
+    prefix = {name: short.removesuffix(ending) for name in names if (short := stem(name)).endswith(ending)}
+    return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
 
 
 def _refuse_address(path: str) -> None:
@@ -126,8 +157,8 @@ def _refuse_address(path: str) -> None:
 
 def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...] = ()) -> Source | None:
     """The text at a path, if it can be read more than once: a file, or files; None for all else."""
-    text, format = _find(library, difficulty, fields, keep)
-    return text if format is None and not text.once else None
+    text = _find(library, difficulty, fields, keep)
+    return text if text.format is None and not text.once else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:

@@ -17,16 +17,15 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern, readable_name, seen_from
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern, read_file
-from prealloc.library.folder import libraries_below
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
-from prealloc.library.text.kinds import OBJECT, Task, first_task, has_id, how_to_give, is_text, items_in, unlike
+from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, in_folder, is_text, items_in, unlike
 from prealloc.library.text.markup import MARKUP, json_of
-from prealloc.library.text.refuse import text_lines
+from prealloc.library.text.refuse import no_document, text_lines
 from prealloc.library.text.sources import Proof, Source, file_source
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
@@ -34,8 +33,6 @@ from prealloc.model.words import listed, shown, word
 
 FILE = "file"
 """The field with the name of a task's file, where somebody asks for it and the task has none."""
-_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
-"""What holds many tasks: JSON files beside it say something of them."""
 
 
 def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
@@ -45,7 +42,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     holds a document alone.
     """
     by_pattern, has_place = is_pattern(path), asked.tasks_field is not None
-    files = files_of_pattern(path) if by_pattern else _in_folder(path)
+    files = files_of_pattern(path) if by_pattern else in_folder(path)
     if by_pattern and not files:
         hint = "check the path: * is any name, ** any folders"
         raise LibraryError("there is no such file", where=str(path), hint=hint)
@@ -64,32 +61,22 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     return source._replace(path=name, where=str(path), took=took)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """The files in a folder and in those below that may be a task each.
-
-    Where files so deep are all called alike, as in a folder per task, and most of those that are not deeper, only
-    files of that name count.
-    """
-    found = libraries_below(folder)
-    files = [file for file in found if file.suffix.lower() in OBJECT]
-    depths = [len(file.parts) for file in files]
-    for depth in sorted({*depths}):
-        names = [file.name for file in files if len(file.parts) == depth]
-        if len(names) > 1 == len({*names}) and 2 * len(names) > sum(each <= depth for each in depths):
-            return [file for file in files if file.name == names[0]]
-    has_data = any(file.suffix.lower() in _DATA for file in found)
-    return [] if has_data or len(files) == 1 < len(found) else files
-
-
 def within(source: Source, tasks_field: str | None) -> Source:
-    """The tasks at a place in a document; at several, they have the name of their list as type, if they say none."""
+    """The tasks at a place in a document; at several, they have the name of their list as type, if they say none.
+
+    Raises LibraryError for a library that is no document.
+    """
+    if tasks_field is None:
+        return source
+    if source.made == "lines":
+        raise no_document(tasks_field, source.where)
     source = source._replace(tasks_field=tasks_field)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         for batch in batches(source, lambda first: Task, proof, progress):
             yield from _lines(batch, {} if batch.title is None else {"type": batch.title})
 
-    return source._replace(read=read, made="lines", tasks_field=None) if "*" in (tasks_field or "") else source
+    return source._replace(read=read, made="lines", tasks_field=None) if "*" in tasks_field else source
 
 
 def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]) -> Source:
@@ -121,7 +108,7 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
         what = "the first tasks of the files have few fields in common, so they are not of one kind"
         _refuse_odd(what, folder, begins, unlike(kinds, kinds))
 
-    return Source(folder, str(folder), read, "lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
+    return Source(folder, str(folder), read, made="lines", file_of=lambda task: files[bisect_right(firsts, task) - 1])
 
 
 def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
@@ -172,7 +159,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
             yield msgspec.json.encode(more | task) + b"\n"
 
-    return Source(folder, str(folder), read, "lines", file_of=files.__getitem__)
+    return Source(folder, str(folder), read, made="lines", file_of=files.__getitem__)
 
 
 def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:

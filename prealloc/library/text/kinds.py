@@ -30,15 +30,20 @@ from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts
 from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS
-from prealloc.model.words import quoted
+from prealloc.model.words import listed, quoted
 
 Task = dict[str, Raw]
 OBJECT = (".json", *MARKUP)
 """How the name ends of a file that may be a task."""
+_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+"""What holds many tasks: JSON files beside it say something of them."""
 _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
 _OF_DATASETS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 # What the package `datasets` says of a library, in files beside it.
+_NONE = "give the library's file; this folder has none (.json, .jsonl, .csv, .parquet, ...)"
+_ABOUT = re.compile("readme|licen[cs]e|contributing|changelog", re.IGNORECASE)
+_LEVELS = re.compile("level|tier|difficulty", re.IGNORECASE)
 _MOST_SEEN = 1000
 """Files of a folder that are looked into, at most; the others are taken for alike."""
 
@@ -47,6 +52,28 @@ def stem(name: str) -> str:
     """The name without its ending; nothing for a file whose name is not that of a library."""
     short, ending, _ = name_parts(name)
     return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
+
+
+def libraries_below(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that are called as libraries are."""
+    return [file for file in files_below(folder) if stem(file.name)]
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """The files in a folder and in those below that may be a task each.
+
+    Where files so deep are all called alike, as in a folder per task, and most of those that are not deeper, only
+    files of that name count.
+    """
+    found = libraries_below(folder)
+    files = [file for file in found if file.suffix.lower() in OBJECT]
+    depths = [len(file.parts) for file in files]
+    for depth in sorted({*depths}):
+        names = [file.name for file in files if len(file.parts) == depth]
+        if len(names) > 1 == len({*names}) and 2 * len(names) > sum(each <= depth for each in depths):
+            return [file for file in files if file.name == names[0]]
+    has_data = any(file.suffix.lower() in _DATA for file in found)
+    return [] if has_data or len(files) == 1 < len(found) else files
 
 
 def has_id(task: Task) -> bool:
@@ -106,15 +133,38 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
 def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
     """How to give the files that are tasks, and not the odd ones, unless half are."""
     alike = [file for file in files if file not in odd]
-    patterns, ranks = offer(folder, alike if 2 * len(odd) < len(files) else files)
-    patterns = patterns or offer(folder, alike)[0]
+    patterns, ranks = _patterns(folder, alike if 2 * len(odd) < len(files) else files)
+    patterns = patterns or _patterns(folder, alike)[0]
     if not patterns and (hold := [quoted(file) for file, rank in ranks.items() if rank > 1]):
         return f"give a file that holds tasks, such as {' or '.join(hold[:5])}"
     patterns = patterns or [quoted(Path(glob.escape(str(folder)), "**", f"*{files[0].suffix}"))]
     return f"give those that are tasks by a pattern, such as {' or '.join(patterns)}"
 
 
-def offer(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
+def offer(folder: Path, names: list[str]) -> str:
+    """What could be given instead."""
+    stems = {stem(name).removesuffix("_with_workflows") for name in names}
+    # tasks_very_easy: what most names share is the name, the rest is the difficulty
+    cuts = [[(stem[:cut], stem[cut + 1 :]) for cut, c in enumerate(stem) if c == "_"] for stem in stems]
+    shared = Counter(name for each in cuts for name, _ in each)
+    best = [max(each, key=lambda cut: (shared[cut[0]], len(cut[0]))) for each in cuts if each]
+    found = {difficulty for name, difficulty in best if shared[name] > 1}
+    below, libraries = files_below(folder), libraries_below(folder)
+    patterns, files = _patterns(folder, libraries)
+    if 3 not in files.values():
+        patterns, _ = _patterns(folder, [file for file in below if not _ABOUT.match(file.name)])
+        patterns = patterns or _patterns(folder, below)[0]
+    given = f"give one of its files: {listed(map(str, files))}" if libraries else _NONE
+    # Or there are no difficulties. Numbers are of parts, mostly.
+    if not all(map(str.isdecimal, found)) or (found and any(map(_LEVELS.search, names))):
+        given += f"; or ‹difficulty›, one of: {', '.join(sorted(found)[:20])}"
+    inside = Counter(file.relative_to(folder).parts[0] for file in libraries if file.parent != folder)
+    for name, count in inside.most_common(1):
+        given += f", or the folder {folder / name}" if len(libraries) < 2 * count < 2 * len(libraries) else ""
+    return f"{given}, or all of a kind: {' or '.join(patterns)}" if patterns else given
+
+
+def _patterns(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
     """How to give these files: by patterns, or one, with whether it holds tasks (3), or may (2); the best first.
 
     A pattern finds several of them, all of one kind, and nothing else. First come those of names with "task", then of

@@ -17,7 +17,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
-from prealloc.library.formats import binary_format
+from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.text.markup import MARKUP, json_of
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.text.table import TABLES, lines_of_table, refuse_alike
@@ -62,6 +62,8 @@ class Source(NamedTuple):
     """The same for messages."""
     read: Callable[[Proof, Progress | None], Generator[bytes]]
     """Gives the text. Raises LibraryError."""
+    format: LibraryFormat | None = None
+    """What opens it without reading it as a text; None if it is one."""
     made: Literal["lines", "document"] | None = None
     """As what JSON it was made of something else, which has its tasks at other places."""
     once: bool = False
@@ -103,7 +105,7 @@ def file_source(
     `fields` and `keep` say what must be JSON of rows.
     """
     where, head, ending = str(path), head_of(path), name_parts(path.name).ending
-    format, is_arrow = binary_format(head), head.startswith(_ARROW)
+    format, is_arrow = PARTS if os.path.isdir(path) else binary_format(head), head.startswith(_ARROW)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
@@ -128,7 +130,7 @@ def file_source(
             os.close(file)
 
     is_rows = format or is_arrow or ending in TABLES
-    return Source(path, where, read, "lines" if is_rows else "document" if ending in MARKUP else None)
+    return Source(path, where, read, format, "lines" if is_rows else "document" if ending in MARKUP else None)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -162,7 +164,7 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
             proof(line)
             yield line
 
-    return Source(IN_PYTHON, IN_PYTHON, read, "lines", once=True)
+    return Source(IN_PYTHON, IN_PYTHON, read, made="lines", once=True)
 
 
 def _rows(tasks: Any) -> Iterator[Any]:
