@@ -15,10 +15,13 @@ from prealloc.files.paths import index_places, is_pattern
 from prealloc.library.disk import Notes, Progress, bytes_of, head_of
 from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
+from prealloc.library.packed.index import TaskIndex
+from prealloc.library.parts.index import is_parts
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.files import of_files, within
 from prealloc.library.text.kinds import libraries_below, offer, stem
+from prealloc.library.text.library import TextLibrary
 from prealloc.library.text.sources import STDIN, Source, file_source, python_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
@@ -72,8 +75,6 @@ def read_library(
         hint = "save it to a file, and give that"
         raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
     if opened is None:
-        from prealloc.library.text.library import TextLibrary
-
         opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
     opened.took = "; ".join(text.took) or None
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
@@ -122,7 +123,10 @@ def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
         several = f"with {len(found):,} files that may be libraries" if found else "without a library"
         raise LibraryError(f"this is a folder {several}", where=str(path), hint=offer(path, names))
     for full in ("_with_workflows", ""):
-        matches = _without_longer(names, f"_{difficulty}{full}")
+        ending = f"_{difficulty}{full}"
+        before = {name: short.removesuffix(ending) for name in names if (short := stem(name)).endswith(ending)}
+        # tasks_very_easy ends in _easy too; beside a tasks_easy it is not meant
+        matches = [name for name in before if not any(before[name].startswith(f"{each}_") for each in before.values())]
         matches = [name for name in matches if (said := format_named(name)) and said.packs] or matches
         if len(matches) > 1:
             problem = f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}"
@@ -131,15 +135,6 @@ def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
             without = "" if full else ", as no file has workflows"
             return path / matches[0], [f"took {matches[0]} for difficulty {difficulty!r}{without}"]
     raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=offer(path, names))
-
-
-def _without_longer(names: list[str], ending: str) -> list[str]:
-    """The names that end so, without those of a longer difficulty.
-
-    `tasks_very_easy` ends in `_easy` too; beside a `tasks_easy` it is not meant.
-    """
-    prefix = {name: short.removesuffix(ending) for name in names if (short := stem(name)).endswith(ending)}
-    return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
 
 
 def _refuse_address(path: str) -> None:
@@ -161,19 +156,10 @@ def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tupl
     return text if text.format is None and not text.once else None
 
 
-def is_parts(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a library of parts: a folder, and yet one library."""
-    from prealloc.library.parts.index import is_ours
-
-    return os.path.isdir(path) and is_ours(Path(path))
-
-
 def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -> Library | None:
     """A file by its index; None where there is none that fits, or no file that can be read: reading it tells why."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
         return None
-    from prealloc.library.packed.index import TaskIndex
-
     try:
         index = TaskIndex.open(file, keep=keep, fields=fields)
         if (index.info.fields or COMMON).tasks_field == fields.tasks_field:

@@ -47,8 +47,8 @@ def is_file_of_ours(name: str) -> bool:
     return name in (INDEX, NAMES) or _PART.fullmatch(name) is not None
 
 
-def is_ours(folder: Path) -> bool:
-    """Whether there is a library of parts in the folder, of whichever version; a damaged one is one too."""
+def is_parts(folder: Path) -> bool:
+    """Whether this is a folder with a library of parts, of whichever version; a damaged one is one too."""
     try:
         value = loads(read_regular(folder / INDEX, inside=folder, most=MOST_INDEX_BYTES), what=INDEX)
     except (Unusable, StrictJsonError):

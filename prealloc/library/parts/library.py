@@ -28,7 +28,7 @@ from prealloc.library.parts.index import (
     NAMES,
     Part,
     is_file_of_ours,
-    is_ours,
+    is_parts,
     part_name,
     read_inside,
     read_table,
@@ -83,7 +83,7 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
 
 def _refuse_no_parts(folder: Path) -> None:
     """Raises InputError unless a folder is a library of parts and nothing else."""
-    if not is_ours(folder):
+    if not is_parts(folder):
         raise InputError(
             "it holds no library of parts, so ‹force› leaves it alone", where=str(folder), hint="name another one"
         )
