@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from bisect import bisect_right
 from collections import Counter
@@ -15,7 +14,6 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern, readable_name, seen_from
-from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern, read_file
 from prealloc.library.naming import Names
 from prealloc.library.rows import FIELDS, field_of
@@ -23,11 +21,9 @@ from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
 from prealloc.library.text.formats import OBJECTS
-from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, in_folder, is_text, items_in, unlike
-from prealloc.library.text.markup import MARKUP, json_of
-from prealloc.library.text.refuse import no_document, text_lines
+from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, in_folder, items_in, unlike, whole_task
+from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source, file_source
-from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import listed, shown, word
 
@@ -141,7 +137,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             content = read_file(file)
             proof.begin(str(file.relative_to(folder)), len(content))
             proof(content)
-            tasks.append(_task(file, content, folder, files))
+            tasks.append(whole_task(file, content, folder, files))
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
@@ -168,22 +164,6 @@ def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
     usual = {key for key in count if count[key] == len(tasks) - 1 > 2}
     lacking = ((file, sorted(usual.difference(task))) for file, task in zip(files, tasks, strict=True))
     return [f"{file} has no {', '.join(fields)}, which all others have" for file, fields in lacking if fields]
-
-
-def _task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
-    """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
-    try:
-        if is_text(file):
-            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
-        text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
-        text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
-        return FIELDS.decode(compact(text))
-    except StrictJsonError as error:
-        where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
-        raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
-    except msgspec.DecodeError:
-        problem = "the file does not hold an object, and each file is to hold one task"
-        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files)) from None
 
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:

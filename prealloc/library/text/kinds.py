@@ -17,17 +17,18 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import bytes_of, files_below, head_of
 from prealloc.library.formats import binary_format, format_named
 from prealloc.library.rows import FIELDS, NULL
 from prealloc.library.text.batches import batches
 from prealloc.library.text.cursor import Damage
 from prealloc.library.text.document import ROOT
-from prealloc.library.text.markup import MARKUP
-from prealloc.library.text.refuse import HEAD
+from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.refuse import HEAD, text_lines
 from prealloc.library.text.sources import OTHER, Proof, file_source
 from prealloc.library.text.window import Window
-from prealloc.library.unpack import name_parts
+from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import listed, quoted
@@ -97,6 +98,22 @@ def first_task(file: Path) -> Task:
         fields = FIELDS.decode(memoryview(window.text)[at:end])
         return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
     return {}
+
+
+def whole_task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) -> Task:
+    """The object that a file holds; or its text, if it is not called as a library is. Raises LibraryError."""
+    try:
+        if is_text(file):
+            return {"text": Raw(msgspec.json.encode("".join(text_lines([content], str(file)))))}
+        text, ending = b"".join(unpack_stream(iter([content]), str(file))), name_parts(file.name).ending
+        text = json_of([text], ending, str(file)) if ending in MARKUP else text.removeprefix(codecs.BOM_UTF8)
+        return FIELDS.decode(compact(text))
+    except StrictJsonError as error:
+        where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
+        raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
+    except msgspec.DecodeError:
+        problem = "the file does not hold an object, and each file is to hold one task"
+        raise LibraryError(problem, where=str(file), hint=how_to_give(folder, files)) from None
 
 
 def is_text(file: Path) -> bool:
