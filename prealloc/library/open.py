@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable
@@ -111,11 +112,8 @@ def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
     """
     if not os.path.isdir(path) or is_parts(path):
         return path, []
-    try:
-        names = sorted(each.name for each in path.iterdir() if each.is_dir() == (format_named(each.name) is PARTS))
-    except OSError as error:
-        problem = f"the folder cannot be read: {error.strerror}"
-        raise LibraryError(problem, where=str(path), hint="give the library's file itself") from error
+    names = sorted(glob.glob("*", root_dir=path))
+    names = [name for name in names if (path / name).is_dir() == (format_named(name) is PARTS)]
     if difficulty is None:
         found = libraries_below(path)
         if len(found) == 1:
