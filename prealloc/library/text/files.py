@@ -109,14 +109,14 @@ def _all(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str]
 
 def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
     """The tasks of a batch as lines, each with these fields if it has none of their names."""
-    if not more and batch.fmt is OBJECTS:
-        yield bytes(batch.text) + b"\n"
-        return
     added = {name: Raw(msgspec.json.encode(text)) for name, text in more.items()}
     if added:
         batch.refuse_twice()
-    for text in batch.layout.texts:
-        yield (msgspec.json.encode(added | FIELDS.decode(text)) if added else bytes(text)) + b"\n"
+        yield from (msgspec.json.encode(added | FIELDS.decode(text)) + b"\n" for text in batch.layout.texts)
+    elif batch.fmt is OBJECTS:
+        yield bytes(batch.text) + b"\n"
+    else:
+        yield from (bytes(text) + b"\n" for text in batch.layout.texts)
 
 
 def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:

@@ -69,8 +69,7 @@ class Source(NamedTuple):
     once: bool = False
     """Whether it is gone when it has been read."""
     took: Sequence[str] = ()
-    """Which files of a folder it is, and what was odd when they were read; nothing where there was nothing to choose.
-    """
+    """Which files of a folder it is, and what was odd when they were read; empty where there was no choice."""
     tasks_field: str | None = None
     """Where in a document the tasks are, if somebody said it."""
     file_of: Callable[[int], Path] | None = None
@@ -109,8 +108,8 @@ def file_source(
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
-        pieces = pieces_of(file, where, proof, progress)
-        try:
+        # The pieces are closed first: they have a thread that reads.
+        with open(file, "rb"), contextlib.closing(pieces_of(file, where, proof, progress)) as pieces:
             if format or is_arrow:
                 deque(pieces, maxlen=0)  # for those who count and hash them
             if format:
@@ -125,9 +124,6 @@ def file_source(
                 yield json_of(_unpacked(pieces, where), ending, where)
             else:
                 yield from _unpacked(pieces, where)
-        finally:
-            pieces.close()  # it has a thread that reads
-            os.close(file)
 
     is_rows = format or is_arrow or ending in TABLES
     return Source(path, where, read, format, "lines" if is_rows else "document" if ending in MARKUP else None)
