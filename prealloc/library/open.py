@@ -93,25 +93,24 @@ def _find(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str,
     else:
         path = Path(library)
         _refuse_address(str(library))
-        if is_pattern(path) or (difficulty is None and os.path.isdir(path) and not is_parts(path)):
+        is_folder = os.path.isdir(path) and not is_parts(path)
+        if is_pattern(path) or (is_folder and difficulty is None):
             files = of_files(path, fields, keep)
             if files is not None:
                 return files
-        file, took = _choose(path, difficulty)
+        file, took = _choose(path, difficulty) if is_folder else (path, [])
         source = file_source(file, fields=fields, keep=keep)._replace(took=took)
     return within(source, fields.tasks_field)
 
 
 def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
-    """The library at `path`, the file itself or in a folder the one for `difficulty`, and a sentence on that choice.
+    """The library for `difficulty` in the folder at `path`, or the only one in it; and a sentence on that choice.
 
     `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
     and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
     what was converted beside a JSON file does not make its difficulty ambiguous. Raises LibraryError if no file or
     more than one of the same rank matches.
     """
-    if not os.path.isdir(path) or is_parts(path):
-        return path, []
     names = sorted(glob.glob("*", root_dir=path))
     names = [name for name in names if (path / name).is_dir() == (format_named(name) is PARTS)]
     if difficulty is None:
