@@ -22,7 +22,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import fields_of, refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import FIELDS, NOTHING, NULL, are_names, is_name
-from prealloc.library.text.table import if_without_names
+from prealloc.library.text.other_formats import if_without_names
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean

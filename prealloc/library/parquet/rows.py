@@ -20,8 +20,8 @@ from prealloc.library.packed.table import DIGEST_BYTES, Meta, StoredNames
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import NOTHING, Counts, field_of
 from prealloc.library.storing.stored import StoredFormat
+from prealloc.library.text.other_formats import refuse_alike
 from prealloc.library.text.refuse import no_tasks, python
-from prealloc.library.text.table import refuse_alike
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD

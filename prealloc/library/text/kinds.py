@@ -24,9 +24,9 @@ from prealloc.library.rows import FIELDS, NULL
 from prealloc.library.text.batches import batches
 from prealloc.library.text.cursor import Damage
 from prealloc.library.text.document import ROOT
-from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.other_formats import MARKUP, TABLES, json_of
 from prealloc.library.text.refuse import HEAD, text_lines
-from prealloc.library.text.sources import OTHER, Proof, file_source
+from prealloc.library.text.sources import Proof, file_source
 from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
@@ -36,7 +36,8 @@ from prealloc.model.words import listed, quoted
 Task = dict[str, Raw]
 OBJECT = (".json", *MARKUP)
 """How the name ends of a file that may be a task."""
-_DATA = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+_ARROW = (".arrow", ".feather")
+_DATA = (".jsonl", ".ndjson", ".parquet", *_ARROW)
 """What holds many tasks: JSON files beside it say something of them."""
 _TASKS = re.compile(rb'\[|\{\s*"(\\.|[^"\\])*"\s*:\s*\{')
 _LIBRARY = re.compile(rb'\{\s*"tasks"\s*:\s*(?:%b)' % _TASKS.pattern)
@@ -52,7 +53,8 @@ _MOST_SEEN = 1000
 def stem(name: str) -> str:
     """The name without its ending; nothing for a file whose name is not that of a library."""
     short, ending, _ = name_parts(name)
-    return short if (format_named(name) or ending in OTHER) and name not in _OF_DATASETS else ""
+    is_known = format_named(name) or ending in (*TABLES, *MARKUP, *_ARROW)
+    return short if is_known and name not in _OF_DATASETS else ""
 
 
 def libraries_below(folder: Path) -> list[Path]:
@@ -218,7 +220,7 @@ def _held(file: Path) -> tuple[int, frozenset[str]]:
             items = None if has_id(task) else items_in(task)
             is_binary = is_text(file) and re.search(rb"[\0-\x08\x0e-\x1f]", head_of(file, HEAD))
             return (2, frozenset(items[2])) if items and 2 * items[1] >= 1 else (0 if is_binary else 1, frozenset(task))
-        if binary_format(head_of(file)) or file.suffix in (".arrow", ".feather"):  # to look into it may take long
+        if binary_format(head_of(file)) or file.suffix in _ARROW:  # to look into it may take long
             return 3, frozenset()
         with contextlib.closing(batches(file_source(file), lambda first: Task, Proof())) as found:
             return 3, next((frozenset(batch.rows[0]) for batch in found if batch.rows), frozenset())

@@ -18,9 +18,8 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
-from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.text.other_formats import MARKUP, TABLES, as_json, refuse_alike
 from prealloc.library.text.refuse import HEAD, refuse_binary
-from prealloc.library.text.table import TABLES, lines_of_table, refuse_alike
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.json_value import MOST_DEPTH, NoJson, check_json
@@ -29,9 +28,6 @@ from prealloc.model.words import shown
 
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 # A file, and a stream as `datasets` saves it.
-
-OTHER = (*TABLES, *MARKUP, ".arrow", ".feather")
-"""How the name ends of what is not JSON, and is read as if it were."""
 IN_PYTHON = "tasks in Python"
 _ROWS = 1_000
 
@@ -118,12 +114,8 @@ def file_source(
                 from prealloc.library.parquet.library import lines_of_arrow
 
                 yield from (row + b"\n" for row in lines_of_arrow(file, where, fields, keep))
-            elif ending in TABLES:
-                yield from lines_of_table(_unpacked(pieces, where), TABLES[ending], where)
-            elif ending in MARKUP:
-                yield json_of(_unpacked(pieces, where), ending, where)
             else:
-                yield from _unpacked(pieces, where)
+                yield from as_json(_unpacked(pieces, where), ending, where)
 
     is_rows = format or is_arrow or ending in TABLES
     return Source(path, where, read, format, "lines" if is_rows else "document" if ending in MARKUP else None)
