@@ -60,6 +60,7 @@ FIXABLE: dict[str, str | bytes] = {
     "lists.json": "[[1, 2], 3]\n[[3, 4], 5]\n",
     "no names.csv": "What is 1?,1,A\nWhat is 2?,2,B\n",
     "no names.tsv.gz": gzip.compress(b"The boy laughed, and all of the girls did so too .\tx\nThe girl .\ty\n"),
+    "semicolons.csv.gz": gzip.compress(b"1;x\n2;y\n"),
     "same names.csv": "\n1;x;x\n2;x;y\n",
     "blanks.csv": 'q\n"What is 1, or 2?" \n"And 3?"  \n',
     "words.txt": "Do a\n\nDo b\n",

@@ -17,7 +17,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern
 from prealloc.library.disk import head_of
 from prealloc.library.text.refuse import python, rewrite, text_lines
-from prealloc.library.unpack import name_parts
+from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief, shown
 from prealloc.processes.setting import ProcessSetting
@@ -47,16 +47,14 @@ def as_json(text: Iterator[bytes], ending: str, where: str) -> Iterator[bytes]:
 
 def if_without_names(where: str, names: Sequence[str]) -> str | None:
     """What to do if the first line of a table gives these names, and is a title or a task, or has a name twice."""
-    _, ending, packed = name_parts(where)
+    ending = name_parts(where).ending
     is_task, twice = any(map(_NO_NAME.fullmatch, names)), len({*names}) < len(names)
     if ending in TABLES and twice and len([*filter(None, names)]) == 1:
         return f"if the first line is a title: {rewrite(where, 'tail -n +2')}"
     if ending not in TABLES or not (is_task or twice):
         return None
-    head = "" if packed else head_of(Path(where), _LONGEST_HEAD).decode(errors="ignore")
-    delimiter = _delimiter(TABLES[ending], head.partition("\n")[0])
-    if packed and delimiter == ",":
-        return None  # which may be another
+    head = next(unpack_stream(iter([head_of(Path(where), _LONGEST_HEAD)]), where), b"")
+    delimiter = _delimiter(TABLES[ending], head.partition(b"\n")[0].decode(errors="ignore"))
     if is_task:
         return f"if the first line is a task: {_as_lines(where, delimiter, f'range({len(names)})')}"
     apart = [name if name not in names[:place] else f"{name}.{place}" for place, name in enumerate(names)]
