@@ -63,6 +63,7 @@ FIXABLE: dict[str, str | bytes] = {
     "semicolons.csv.gz": gzip.compress(b"1;x\n2;y\n"),
     "same names.csv": "\n1;x;x\n2;x;y\n",
     "blanks.csv": 'q\n"What is 1, or 2?" \n"And 3?"  \n',
+    "blanks.csv.gz": gzip.compress(b'q,n\n"So, yes" ,1\n"No" ,2\n'),
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",

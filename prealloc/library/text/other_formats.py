@@ -49,10 +49,10 @@ def if_without_names(where: str, names: Sequence[str]) -> str | None:
     """What to do if the first line of a table gives these names, and is a title or a task, or has a name twice."""
     ending = name_parts(where).ending
     is_task, twice = any(map(_NO_NAME.fullmatch, names)), len({*names}) < len(names)
-    if ending in TABLES and twice and len([*filter(None, names)]) == 1:
-        return f"if the first line is a title: {rewrite(where, 'tail -n +2')}"
     if ending not in TABLES or not (is_task or twice):
         return None
+    if twice and len([*filter(None, names)]) == 1:
+        return f"if the first line is a title: {rewrite(where, 'tail -n +2')}"
     head = next(unpack_stream(iter([head_of(Path(where), _LONGEST_HEAD)]), where), b"")
     delimiter = _delimiter(TABLES[ending], head.partition(b"\n")[0].decode(errors="ignore"))
     if is_task:
@@ -71,9 +71,8 @@ def refuse_alike(names: Sequence[str], where: str) -> None:
 def _delimiter(usual: str, head: str) -> str:
     """What separates the cells, by the first line."""
     marks = _QUOTED.sub("", head)
-    if usual != "," or "," in marks:
-        return usual
-    return next((mark for mark in ";\t|" if mark in marks), ",")  # as where the comma is in numbers
+    may_be = ",;\t|" if usual == "," else usual  # others where the comma is in numbers
+    return next((mark for mark in may_be if mark in marks), usual)
 
 
 def _lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
@@ -83,7 +82,7 @@ def _lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iter
             lines = text_lines(pieces, where)
             blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
             delimiter = _delimiter(delimiter, head)
-            counted = itertools.chain(itertools.repeat("\n", blank), [head], lines)
+            counted = (last := each for each in itertools.chain(itertools.repeat("\n", blank), [head], lines))
             spaced = f"{delimiter} " in _QUOTED.sub("", head)
             rows = csv.reader(counted, delimiter=delimiter, skipinitialspace=spaced, strict=True)
             names = [name.strip() for name in next(filter(None, rows), [])]
@@ -97,8 +96,7 @@ def _lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iter
                     raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=above or _HINT)
                 yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
         except csv.Error as error:
-            line = b"".join(head_of(Path(where), _LONGEST_HEAD).splitlines()[rows.line_num - 1 : rows.line_num])
-            is_blank = re.search(rb'" +(%b|\Z)' % re.escape(delimiter.encode()), line)
+            is_blank = re.search(rf'" +({re.escape(delimiter)}|\Z)', last.rstrip("\r\n"))
             what = "if it has blanks behind its quotes" if is_blank else "if its quotes are plain text"
             way = _as_lines(where, delimiter, "skipinitialspace=True" if is_blank else "quoting=csv.QUOTE_NONE")
             problem, hint = f"the table is damaged: {error}", f"{_HINT}; {what}: {way}"
