@@ -85,7 +85,7 @@ def read_library(
 
 
 def _find(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...]) -> Source:
-    """Where a library is."""
+    """Where a library is. Raises LibraryError."""
     if not isinstance(library, str | os.PathLike):
         source = python_source(library, needed(fields, keep))
     elif str(library) == "-":
@@ -104,12 +104,10 @@ def _find(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str,
 
 
 def _choose(path: Path, difficulty: str | None) -> tuple[Path, list[str]]:
-    """The library for `difficulty` in the folder at `path`, or the only one in it; and a sentence on that choice.
+    """The library for `difficulty` in a folder, see `read_library`, or the only one; and a sentence on that choice.
 
-    `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
-    and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
-    what was converted beside a JSON file does not make its difficulty ambiguous. Raises LibraryError if no file or
-    more than one of the same rank matches.
+    JSON may be packed, and comes before what was converted beside it: a database, a pool, a folder of parts, ...
+    Raises LibraryError if no file or more than one of the same rank matches.
     """
     names = sorted(glob.glob("*", root_dir=path))
     names = [name for name in names if (path / name).is_dir() == (format_named(name) is PARTS)]
@@ -148,13 +146,13 @@ def _refuse_address(path: str) -> None:
 
 
 def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tuple[str, ...] = ()) -> Source | None:
-    """The text at a path, if it can be read more than once: a file, or files; None for all else."""
+    """The text of a library, if it can be read more than once: a file, or files. Returns None for all else."""
     text = _find(library, difficulty, fields, keep)
     return text if text.format is None and not text.once else None
 
 
 def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -> Library | None:
-    """A file by its index; None where there is none that fits, or no file that can be read: reading it tells why."""
+    """The library in a file by its index. Returns None if none fits, or if the file cannot be read: reading tells."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
         return None
     try:

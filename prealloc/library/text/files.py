@@ -34,8 +34,8 @@ FILE = "file"
 def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
     """The files that a pattern finds, or in a folder and below it. Raises LibraryError.
 
-    Each is a task if the first is one. None for a folder of others, unless their tasks have a place, and for one that
-    holds a document alone.
+    Each is a task if the first is one. Returns None for a folder of other files, unless `asked` says where their tasks
+    are, and for a folder with a document alone.
     """
     by_pattern, has_place = is_pattern(path), asked.tasks_field is not None
     files = files_of_pattern(path) if by_pattern else in_folder(path)
@@ -58,7 +58,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
 
 
 def within(source: Source, tasks_field: str | None) -> Source:
-    """The tasks at a place in a document; at several, they have the name of their list as type, if they say none.
+    """The tasks at a place in a document; at several, a task without a type has the name of its list.
 
     Raises LibraryError for a library that is no document.
     """
@@ -159,7 +159,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
 
 
 def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
-    """The files without a field that all others have, of more than a few."""
+    """Sentences on the files that lack a field which all others have, unless there are only a few files."""
     count = Counter(key for task in tasks for key in task)
     usual = {key for key in count if count[key] == len(tasks) - 1 > 2}
     lacking = ((file, sorted(usual.difference(task))) for file, task in zip(files, tasks, strict=True))
@@ -167,7 +167,7 @@ def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
 
 
 def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
-    """Raises LibraryError where not all of the files are tasks.
+    """Raises LibraryError unless all of the files are tasks.
 
     Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
     called as the first); or no id, where most have one that tells them apart.
@@ -188,7 +188,7 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
 
 
 def _refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]], odd: Sequence[int]) -> None:
-    """Raises LibraryError where any of these files is odd, by the fields of their first tasks."""
+    """Raises LibraryError if any of these files is odd, and tells the fields of its first task."""
     if odd:
         files = [*firsts]
         problem = f"{what}: this one has {', '.join(firsts[files[odd[-1]]])[:80]}"
@@ -197,9 +197,9 @@ def _refuse_odd(what: str, folder: Path, firsts: Mapping[Path, Collection[str]],
 
 
 def _refuse_lists(folder: Path, files: Sequence[Path], tasks: Sequence[Task], id: str | None) -> None:
-    """Raises LibraryError where every file alone would be read as several tasks, and they are most of the text.
+    """Raises LibraryError if every file alone would be read as several tasks, and they are most of the text.
 
-    Not where its tasks have an `id`, unless the items of all lists have one too.
+    If the files have an `id`, this is so only if the items of all lists have one too.
     """
     found = [items_in(task) for task in tasks]
     items = [each for each in found if each is not None and (id is None or has_id(each[2]))]

@@ -51,7 +51,7 @@ _MOST_SEEN = 1000
 
 
 def stem(name: str) -> str:
-    """The name without its ending; nothing for a file whose name is not that of a library."""
+    """The name without its ending. Returns nothing for a file that is not called as a library is."""
     short, ending, _ = name_parts(name)
     is_known = format_named(name) or ending in (*TABLES, *MARKUP, *_ARROW)
     return short if is_known and name not in _OF_DATASETS else ""
@@ -85,11 +85,9 @@ def has_id(task: Task) -> bool:
 
 
 def first_task(file: Path) -> Task:
-    """The fields of the object that a file holds, or its text; none if it is anything else, or itself a library."""
-    if is_text(file):
-        return {"text": NULL}
+    """The fields of the object that a file holds, or its text. Returns none if it is anything else, or a library."""
     if name_parts(file.name).ending not in OBJECT:
-        return {}
+        return {} if stem(file.name) else {"text": NULL}
     source = file_source(file)
     with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
         window = Window(pieces, source)
@@ -119,14 +117,14 @@ def whole_task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) 
 
 
 def is_text(file: Path) -> bool:
-    """Whether a file is not called as a library is, nor as an object."""
+    """Whether a file is called neither as a library is, nor as an object."""
     return name_parts(file.name).ending not in OBJECT and not stem(file.name)
 
 
 def unlike(kind: Sequence[Collection[str]], tasks: Sequence[Collection[str]]) -> list[int]:
     """The tasks that have half or less of the fields that at least half of a kind have.
 
-    Not one that has no other field than some task has that is of the kind.
+    A task that has no other field than some task of the kind has is not among them.
     """
     count = Counter(key for task in kind for key in task)
     usual = {key for key in count if 2 * count[key] >= len(kind)}
@@ -136,9 +134,9 @@ def unlike(kind: Sequence[Collection[str]], tasks: Sequence[Collection[str]]) ->
 
 
 def items_in(task: Task) -> tuple[str, float, Task] | None:
-    """The longest list of an object, or its values if they are objects of one kind: what may be tasks.
+    """What may be tasks in an object: its longest list of objects, or its values if they are objects of one kind.
 
-    Their place, their part of its text, and the first.
+    Gives their place, their part of its text, and the first.
     """
     lists = {name: len(memoryview(raw)) for name, raw in task.items() if re.match(rb"\[\s*\{", raw)}
     if name := max(lists, key=lists.__getitem__, default=None):
@@ -150,7 +148,7 @@ def items_in(task: Task) -> tuple[str, float, Task] | None:
 
 
 def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -> str:
-    """How to give the files that are tasks, and not the odd ones, unless half are."""
+    """How to give the files that are tasks, without the odd ones, unless half of them are odd."""
     alike = [file for file in files if file not in odd]
     patterns, ranks = _patterns(folder, alike if 2 * len(odd) < len(files) else files)
     patterns = patterns or _patterns(folder, alike)[0]
@@ -161,7 +159,7 @@ def how_to_give(folder: Path, files: Sequence[Path], odd: Sequence[Path] = ()) -
 
 
 def offer(folder: Path, names: list[str]) -> str:
-    """What could be given instead."""
+    """What could be given instead of a folder, in which these names are."""
     stems = {stem(name).removesuffix("_with_workflows") for name in names}
     # tasks_very_easy: what most names share is the name, the rest is the difficulty
     cuts = [[(stem[:cut], stem[cut + 1 :]) for cut, c in enumerate(stem) if c == "_"] for stem in stems]
@@ -184,11 +182,11 @@ def offer(folder: Path, names: list[str]) -> str:
 
 
 def _patterns(folder: Path, files: Sequence[Path]) -> tuple[list[str], dict[Path, int]]:
-    """How to give these files: by patterns, or one, with whether it holds tasks (3), or may (2); the best first.
+    """Patterns that find these files; and each file, with whether it holds tasks (3), or may (2); the best first.
 
     A pattern finds several of them, all of one kind, and nothing else. First come those of names with "task", then of
     names that are alike but for numbers and half of all, then those that do not look into folders, then those of lists
-    of tasks, then those of most files. None leaves out all files of the highest folder: below it may be results.
+    of tasks, then those of most files. Each finds some file of the highest folder: below it may be results.
     """
     held, found = dict[Path, tuple[int, frozenset[str]]](), dict[tuple[Path, ...], Any]()
     for file in files:

@@ -39,7 +39,7 @@ _DEEP_KEY = re.compile(r"""(?m)^[ \t[]*(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n
 
 
 def as_json(text: Iterator[bytes], ending: str, where: str) -> Iterator[bytes]:
-    """A text that is called so, as JSON; what is called otherwise as it is. Raises LibraryError."""
+    """The text of a file whose name ends so, as JSON; unchanged where the ending is of JSON. Raises LibraryError."""
     if ending in TABLES:
         return _lines_of_table(text, TABLES[ending], where)
     return iter([json_of(text, ending, where)]) if ending in MARKUP else text
