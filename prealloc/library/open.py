@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places, is_pattern
+from prealloc.library.base import Library
 from prealloc.library.disk import Notes, Progress, bytes_of, head_of
 from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
@@ -27,9 +28,6 @@ from prealloc.library.text.sources import STDIN, Source, file_source, python_sou
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import quoted, word
-
-if TYPE_CHECKING:
-    from prealloc.library.base import Library
 
 MOST_HELD = 1 << 30
 """A file of more bytes is indexed, and not held, where any of its tasks may be asked for."""
