@@ -15,12 +15,11 @@ from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.library.base import Add, Library, Record
 from prealloc.library.convert import new_json, new_lines
-from prealloc.library.database.library import DatabaseLibrary, new_database
-from prealloc.library.packed.index import TaskIndex
-from prealloc.library.packed.indexing import make_index
+from prealloc.library.database import DatabaseLibrary, new_database
+from prealloc.library.packed.index import TaskIndex, make_index
 from prealloc.library.packed.pool import SharedTaskPool, new_pool
 from prealloc.library.parquet.library import ParquetLibrary, new_parquet
-from prealloc.library.parts.library import PartsLibrary, new_parts
+from prealloc.library.parts import PartsLibrary, new_parts
 
 BOX_BYTES = 600
 """Of a part or row group: RECORDS fill three."""

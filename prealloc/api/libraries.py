@@ -19,7 +19,7 @@ from prealloc.model.options import Bytes, Whole
 
 if TYPE_CHECKING:
     from prealloc.library.convert import Converted
-    from prealloc.library.packed.indexing import IndexMade
+    from prealloc.library.packed.index import IndexMade
     from prealloc.library.stats import Stats
 
 Progress = Callable[[int, int], None]
@@ -33,14 +33,14 @@ def index(
     **named: Unpack[FieldOptions],
 ) -> IndexMade:
     """Makes the index of a JSON library file, beside it or in the user's cache folder. Raises LibraryError."""
-    from prealloc.library.packed.indexing import make_index
+    from prealloc.library.packed.index import make_index
 
     return make_index(json_path(library, difficulty, **named), fields=Fields.checked(**named), progress=progress)
 
 
 def check_index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> str:
     """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
-    from prealloc.library.packed.indexing import check_index
+    from prealloc.library.packed.index import check_index
 
     return check_index(json_path(library, difficulty), progress=progress)
 

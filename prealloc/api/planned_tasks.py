@@ -12,8 +12,7 @@ import msgspec
 from msgspec import UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.library.base import fields_of
-from prealloc.library.rows import value_of
+from prealloc.library.rows import fields_of
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.document import UNREADABLE
 from prealloc.model.plan_spec import PlanSpec
@@ -98,7 +97,7 @@ def _without_names(text: bytes, task: LightweightTask) -> bytes:
     fields = fields_of(text)
     for name in own.keys() & fields:
         with suppress(*UNREADABLE):
-            if str(value_of(fields[name])) == own[name]:  # or a number
+            if str(msgspec.json.decode(fields[name])) == own[name]:  # or a number
                 del fields[name]
     return msgspec.json.encode(fields)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from prealloc.errors import LibraryError, Mistake, OptionsError, refuse
 from prealloc.library import read_library
-from prealloc.library.parts.index import is_parts
+from prealloc.library.open import is_parts
 from prealloc.library.shortlist import Everything
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.fields import COMMON, Fields

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, field_of, named, row_type
+from prealloc.library.rows import FIELDS, NOTHING, NULL, Counts, field_of, fields_of, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -37,10 +37,6 @@ class Record(NamedTuple):
     id: str
     type: str
     text: bytes
-
-    @property
-    def row(self) -> dict[str, Raw]:
-        return FIELDS.decode(self.text)
 
     def split(self) -> tuple[bytes | None, bytes]:
         """The workflow, and the object without it; both compact JSON.
@@ -64,14 +60,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _STEP = 1 << 14
-
-
-def fields_of(text: bytes) -> dict[str, Raw]:
-    """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
-    try:
-        return FIELDS.decode(text)
-    except UNREADABLE:  # the scan steps over fields that were not asked for
-        return {}
 
 
 def refused(error: StrictJsonError, where: str, name: str = "") -> LibraryError:
@@ -111,9 +99,9 @@ class Library(ABC):
     way: str
     """How its tasks are reached, in a word: what `library stats` tells."""
     note: str | None = None
-    """How its tasks are named, where that was chosen, as a sentence."""
+    """A sentence on how its tasks are named; None if there was nothing to choose."""
     took: str | None = None
-    """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
+    """A sentence on which file of a folder this is; None if there was nothing to choose."""
 
     def __init__(
         self, info: LibraryInfo, ids: Sequence[str], types: Sequence[str], counts: Counts, keep: tuple[str, ...]
@@ -127,10 +115,7 @@ class Library(ABC):
         self.counts = counts
         """Of all tasks."""
         self._keep = keep
-        self._keeps_all = EVERY_FIELD in keep
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            row_type((*ID_SPELLINGS, *TYPE_SPELLINGS, *keep))
-        )
+        self._decoder = msgspec.json.Decoder[Any](row_type((*ID_SPELLINGS, *TYPE_SPELLINGS, *keep)))
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -151,16 +136,14 @@ class Library(ABC):
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
         """The same as compact JSON, checked strictly. Raises LibraryError."""
         for position, text in zip(positions, self.texts(positions), strict=True):
-            yield self._compact(position, "", Raw(text))
+            yield self._compact(position, "", text)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
         missing, order = set(names), range(len(self.ids))
-        for start in range(0, len(order), _STEP):
-            for text in self.texts(order[start : start + _STEP]):
-                missing -= fields_of(text).keys()
-                if not missing:
-                    return missing
+        texts = (text for at in range(0, len(order), _STEP) for text in self.texts(order[at : at + _STEP]))
+        while missing and (text := next(texts, None)) is not None:
+            missing -= fields_of(text).keys()
         return missing
 
     def task(self, position: int) -> LightweightTask:
@@ -173,8 +156,10 @@ class Library(ABC):
             return list(self._tasks(positions))
 
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
-        asked = list(positions)
-        texts = self.objects(asked) if self._keeps_all else self.texts(asked)
+        from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
+
+        asked, keeps_all = list(positions), EVERY_FIELD in self._keep
+        texts = self.objects(asked) if keeps_all else self.texts(asked)
         for position, text in zip(asked, texts, strict=True):
             try:
                 row = self._decoder.decode(text)
@@ -182,27 +167,21 @@ class Library(ABC):
             except UNREADABLE as error:  # as it was written, but not JSON
                 problem = f"it is not a task: {brief(error)}"
                 raise LibraryError(problem, where=self._place(position), hint=AGAIN) from None
-            if names != (self.ids[position], self.types[position]):
+            own = (self.ids[position], self.types[position])
+            if names != own:
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
-            yield self._made(position, row)
+            keep = sorted(row.keys() - IN_EVERY_SLICE) if keeps_all else self._keep
+            held = {name: raw for name in (*keep, "workflow") if (raw := field_of([row], name)[0]) is not NOTHING}
+            if not keeps_all:  # else all of it is compact
+                held = {name: Raw(self._compact(position, name, raw)) for name, raw in held.items()}
+            workflow = bytes(held.pop("workflow", NULL))
+            # The id and type were checked by the scan; validating again would cost more than the compacting.
+            yield LightweightTask.trusted(*own, workflow, msgspec.json.encode(held))
 
-    def _made(self, position: int, row: Any) -> LightweightTask:
-        from prealloc.model.task import LightweightTask  # it loads pydantic: only who makes tasks does
-
-        def value(name: str) -> bytes:
-            (raw,) = field_of([row], name)
-            return bytes(raw) if self._keeps_all else self._compact(position, name, raw)
-
-        # The id and type were checked by the scan; validating again would cost more than the compacting.
-        keep = sorted(row.keys() - IN_EVERY_SLICE) if self._keeps_all else self._keep
-        extra = msgspec.json.encode({name: Raw(text) for name in keep if (text := value(name))})
-        workflow = value("workflow") or bytes(NULL)
-        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, extra)
-
-    def _compact(self, position: int, name: str, raw: Raw) -> bytes:
-        """A value of a task without needless space; nothing if it has none. Raises LibraryError."""
+    def _compact(self, position: int, name: str, raw: bytes | Raw) -> bytes:
+        """A value of a task without needless space. Raises LibraryError."""
         try:
-            return b"" if raw is NOTHING else compact(raw)
+            return compact(raw)
         except StrictJsonError as error:
             place = self._place(position, bytes(raw), error.offset or 0)
             raise refused(error, place, name) from None

@@ -68,16 +68,13 @@ class TaskCache:
                 self._misses += 1
             task = read(position)
             with self._lock:
-                self._hold(position, task)
+                if _size(task) <= self._most:
+                    self._held[position] = task.fresh()
+                    self._bytes += _size(task)
+                while self._bytes > self._most:
+                    _, oldest = self._held.popitem(last=False)
+                    self._bytes -= _size(oldest)
         return task
-
-    def _hold(self, position: int, task: LightweightTask) -> None:
-        if _size(task) <= self._most:
-            self._held[position] = task.fresh()
-            self._bytes += _size(task)
-        while self._bytes > self._most:
-            _, oldest = self._held.popitem(last=False)
-            self._bytes -= _size(oldest)
 
     @property
     def info(self) -> CacheInfo:

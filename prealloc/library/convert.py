@@ -16,9 +16,9 @@ from prealloc.library.base import Add, Library, Record
 from prealloc.library.disk import Notes, Progress
 from prealloc.library.formats import FORMATS, LibraryFormat, format_named
 from prealloc.library.naming import Naming
+from prealloc.library.new_file import new_file
 from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
-from prealloc.library.storing.new_file import new_file
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.unpack import name_parts
@@ -107,7 +107,7 @@ class _Copies(ColumnsBuilder):
         self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.add_ids(ids)
+        self.extend(ids)
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
                 text = compact(raw if self._naming is None else self._naming.own(raw, id, type))

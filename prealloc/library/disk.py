@@ -31,12 +31,12 @@ Notes = Callable[[str], None]
 """Called with sentences that a user should see."""
 
 _PIECE = 2 << 20
-_AHEAD = 3
+_AHEAD = 2
 _SWITCH_S = 1e-5
 
 
 class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the system says of a file that is another thing where the file was written to or replaced."""
+    """What the system says of a file: something else once the file is written to or replaced."""
 
     device: int
     inode: int
@@ -51,8 +51,7 @@ class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def is_of(self, descriptor: int) -> bool:
         """Whether this open file is the very same, as it was."""
-        found = msgspec.structs.asdict(FileIdentity.of(descriptor))
-        return found.items() <= msgspec.structs.asdict(self).items()
+        return FileIdentity.of(descriptor) == msgspec.convert(self, FileIdentity, from_attributes=True)
 
 
 def open_library_file(path: Path) -> int:
@@ -72,36 +71,28 @@ def _refusals(path: Path) -> Iterator[None]:
     """What is wrong with a file, as a LibraryError."""
     try:
         yield
-    except Missing:
-        problem, hint = "there is no such file", "check the path"
-        if path.is_symlink():
-            problem = f"this link leads to {os.readlink(path)}, which is not there"
-        raise LibraryError(problem, where=str(path), hint=hint) from None
     except Unusable as error:
         problem, hint = str(error), "give a regular file that nothing writes to"
-        if isinstance(error.__cause__, PermissionError):
+        if isinstance(error, Missing):
+            problem, hint = "there is no such file", "check the path"
+            if path.is_symlink():
+                problem = f"this link leads to {os.readlink(path)}, which is not there"
+        elif isinstance(error.__cause__, PermissionError):
             problem, hint = "no permission to read it", f"chmod u+r {quoted(path)}, or run as its owner"
-        if problem.endswith("FIFO"):
+        elif problem.endswith("FIFO"):
             hint = f"give - as the library, and the text on standard input: cat {quoted(path)} | prealloc plan -"
         raise LibraryError(problem, where=str(path), hint=hint) from None
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and below it, in order; without hidden ones. Raises LibraryError, rather than leave any
-    out.
-    """
+    """The files in a folder and below it, in order; no hidden ones. Raises LibraryError, rather than leave any out."""
     found, folders = [], [folder]
-    while folders:
-        below = folders.pop()
+    for below in folders:  # which grow: os.walk gives up where they are nested too deep
         try:
-            with os.scandir(below) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(below / entry.name)
-                    elif not entry.is_dir():  # whoever reads it tells a link to nowhere
-                        found.append(below / entry.name)
+            entries = [entry for entry in os.scandir(below) if not entry.name.startswith(".")]
+            folders += [below / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            # Also links to nowhere: whoever reads them tells.
+            found += [below / entry.name for entry in entries if not entry.is_dir()]
         except OSError as error:
             problem = f"the folder cannot be read: {error.strerror}"
             allow = f"chmod u+rx {quoted(below)}, or " if isinstance(error, PermissionError) else ""
@@ -177,14 +168,14 @@ def changed_meanwhile(where: str) -> LibraryError:
 
 
 def head_of(path: Path, size: int = 16) -> bytes:
-    """The first bytes of a file; none where there is no regular file that can be read."""
+    """The first bytes of a file; none if it is not a regular file that can be read."""
     with contextlib.suppress(LibraryError, OSError), open(open_library_file(path), "rb", buffering=0) as file:
         return file.read(size)
     return b""
 
 
 def bytes_of(path: Path) -> int:
-    """The size of a file; 0 where it cannot be told."""
+    """The size of a file; 0 if it cannot be told."""
     with contextlib.suppress(OSError, ValueError):  # reading it tells
         return path.stat().st_size
     return 0

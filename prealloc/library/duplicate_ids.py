@@ -20,7 +20,7 @@ def refuse_duplicates_among(
     """Raises LibraryError if two tasks have the same id, by the hashes of all ids. Gives the `sorted_positions`.
 
     `number` tells which task is at a position.
-    `id_of` is asked for ids whose hashes are equal alone. It gives None for an id that was not kept: 64 bits of
+    `id_of` is asked only for ids whose hashes are equal. It gives None for an id that was not kept: 64 bits of
     10 million ids collide once in 370,000 libraries, so that it is the same as the others of its hash.
     """
     order = sorted_positions(hashes)
@@ -32,22 +32,16 @@ def refuse_duplicates_among(
         if None in places:
             places = {next((id for id in places if id is not None), None): group}
         twice += [(id, found) for id, found in places.items() if len(found) > 1]
-    if twice:
-        raise _refused(twice, where, number)
-    return order
-
-
-def _refused(
-    twice: Sequence[tuple[str | None, Sequence[int]]], where: str, number: Callable[[int], str]
-) -> LibraryError:
+    if not twice:
+        return order
     told = []
-    for id, places in sorted(twice, key=lambda each: min(each[1]))[:_IDS_SHOWN]:
-        tasks = f"tasks {', '.join(map(number, sorted(places)[:_TASKS_SHOWN]))}"
+    for id, positions in sorted(twice, key=lambda each: min(each[1]))[:_IDS_SHOWN]:
+        tasks = f"tasks {', '.join(map(number, sorted(positions)[:_TASKS_SHOWN]))}"
         told.append(tasks if id is None else f"{shown(id)} in {tasks}")
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
     more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""
     hint = "give every task an id of its own, or ‹id_from› position, or ‹id_from› content if the tasks differ"
-    return LibraryError(f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint=hint)
+    raise LibraryError(f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint=hint)
 
 
 def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from prealloc.errors import LibraryError
 from prealloc.library.unpack import name_parts
 from prealloc.model.fields import Fields
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A format: how its names end and how its content begins. Its `module:function`s are imported by who needs them."""
+    """A format: how its names end and how its content begins. Its `module:function`s are imported on first use."""
 
     name: str
     endings: tuple[str, ...]
@@ -38,15 +39,13 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     def open(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Library:
         """The library at `path`. Raises LibraryError."""
         asked = {"fields": fields} if self.is_foreign else {}
-        library: Library = _function(self.opener)(path, keep=keep, **asked)
+        library: Library = loaded(self.opener, path)(path, keep=keep, **asked)
         return library
 
     def lines(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
         """The texts of all tasks, with the fields that they have in it. Raises LibraryError."""
         if self.is_foreign:
-            lines: Iterator[bytes] = _function(f"{self.opener.partition(':')[0]}:lines_of")(
-                path, keep=keep, fields=fields
-            )
+            lines: Iterator[bytes] = loaded("parquet.library:lines_of", path)(path, keep=keep, fields=fields)
             return lines
         library = self.open(path, keep=keep, fields=fields)
         return library.texts(range(len(library)))
@@ -57,27 +56,32 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         Raises InputError if `out` is there (unless `force`, and it is a library) or cannot be made, CannotGoOn if the
         disk is full.
         """
-        writer: AbstractContextManager[Add] = _function(self.writer)(out, force=force)
+        writer: AbstractContextManager[Add] = loaded(self.writer, out)(out, force=force)
         return writer
 
 
-def _function(path: str) -> Any:
-    module, name = path.split(":")
-    return getattr(import_module(f"prealloc.library.{module}"), name)
+def loaded(function: str, where: str | Path) -> Any:
+    """A `module:function` of these formats. Raises LibraryError if what it needs is not installed."""
+    module, name = function.split(":")
+    try:
+        return getattr(import_module(f"prealloc.library.{module}"), name)
+    except ImportError as error:
+        if module != "parquet.library":
+            raise
+        problem, hint = f"Parquet and Arrow need pyarrow ({error})", "pip install 'prealloc[parquet]'"
+        raise LibraryError(problem, where=str(where), hint=hint) from None
 
 
 JSON_LINES = LibraryFormat(name="jsonl", endings=(".jsonl", ".ndjson"), writer="convert:new_lines")
-PARTS = LibraryFormat(
-    name="parts", endings=(".parts",), writer="parts.library:new_parts", opener="parts.library:PartsLibrary"
-)
+PARTS = LibraryFormat(name="parts", endings=(".parts",), writer="parts:new_parts", opener="parts:PartsLibrary")
 FORMATS = (
     LibraryFormat(name="json", endings=(".json",), writer="convert:new_json"),
     JSON_LINES,
     LibraryFormat(
         name="database",
         endings=(".db", ".sqlite", ".sqlite3"),
-        writer="database.library:new_database",
-        opener="database.library:DatabaseLibrary",
+        writer="database:new_database",
+        opener="database:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
     PARTS,

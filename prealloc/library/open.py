@@ -17,8 +17,7 @@ from prealloc.library.base import Library
 from prealloc.library.disk import Notes, Progress, bytes_of, head_of
 from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
-from prealloc.library.packed.index import TaskIndex
-from prealloc.library.parts.index import is_parts
+from prealloc.library.packed.index import TaskIndex, index_in_memory, moved_aside
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.files import of_files, within
@@ -67,8 +66,6 @@ def read_library(
     elif not (text.once or text.made):
         opened = None if stream else _by_index(path, keep, fields, notes)
         if not (opened or shortlist) and bytes_of(path) > MOST_HELD and packing(head_of(path, 4)) is None:
-            from prealloc.library.packed.indexing import index_in_memory
-
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
     elif text.path == STDIN.path and shortlist is None:
         hint = "save it to a file, and give that"
@@ -149,6 +146,13 @@ def text_source(library: Any, difficulty: str | None, fields: Fields, keep: tupl
     return text if text.format is None and not text.once else None
 
 
+def is_parts(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a library of parts: a folder, and yet one library."""
+    from prealloc.library.parts import is_ours
+
+    return os.path.isdir(path) and is_ours(Path(path))
+
+
 def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -> Library | None:
     """The library in a file by its index. Returns None if none fits, or if the file cannot be read: reading tells."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
@@ -161,8 +165,6 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
         problem = "it is of another list of tasks"
     except LibraryError as error:
         problem = error.problem
-    from prealloc.library.packed.indexing import moved_aside
-
     aside = filter(None, map(moved_aside, index_places(file)))
     named = (f"‹{name}› {word(value)}" for name, value in msgspec.to_builtins(fields).items())
     repair = " && ".join([*aside, " ".join(["prealloc library index", quoted(file), *named])])

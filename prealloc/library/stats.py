@@ -10,9 +10,9 @@ from heapq import nsmallest
 import msgspec
 
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Library, fields_of
+from prealloc.library.base import Library
 from prealloc.library.cache import DEFAULT_BYTES, TaskCache
-from prealloc.library.rows import NULL
+from prealloc.library.rows import NULL, fields_of
 from prealloc.model.task_hash import stable_hash, stable_hashes
 
 
@@ -43,7 +43,7 @@ class TypeStats(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     looked_at: int
     sizes: Sizes | None
-    """None where none of these has a workflow."""
+    """None if none of these has a workflow."""
 
 
 class FieldStats(Sizes, frozen=True, kw_only=True):

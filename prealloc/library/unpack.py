@@ -10,6 +10,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -113,15 +114,10 @@ def _unpacked(pieces: Iterator[bytes], kind: str, where: str) -> Iterator[tuple[
         raise _damaged(kind, where, taken, "the compressed data ends too early")
 
 
-def _zstd() -> Any:
-    import zstandard  # imported only for such a file
-
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
 _PACKINGS: dict[str, tuple[bytes, Callable[[], Any]]] = {
     "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
-    "zstd": (b"\x28\xb5\x2f\xfd", _zstd),
+    # zstandard is imported only for such a file.
+    "zstd": (b"\x28\xb5\x2f\xfd", lambda: import_module("zstandard").ZstdDecompressor().decompressobj()),
     "bzip2": (b"BZh", bz2.BZ2Decompressor),
     "xz": (b"\xfd7zX", lzma.LZMADecompressor),
 }

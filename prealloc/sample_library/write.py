@@ -17,7 +17,7 @@ import msgspec
 
 from prealloc.errors import InputError, Mistake, refuse
 from prealloc.files.atomic import is_taken
-from prealloc.library.storing.new_file import new_file
+from prealloc.library.new_file import new_file
 from prealloc.sample_library.tasks import task, type_order
 
 _NAME = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z")

@@ -35,7 +35,7 @@ from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record
 from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex
 from prealloc.library.packed.table import Columns, Head
-from prealloc.library.parquet.rows import META_KEY
+from prealloc.library.parquet.library import META_KEY
 
 OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
 PLACES = 250

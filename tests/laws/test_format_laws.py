@@ -33,8 +33,7 @@ from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
-from prealloc.library.packed.index import TaskIndex
-from prealloc.library.packed.indexing import make_index
+from prealloc.library.packed.index import TaskIndex, make_index
 from prealloc.library.text import batches
 from prealloc.library.text.library import TextLibrary
 from prealloc.library.text.sources import file_source

@@ -25,7 +25,7 @@ from prealloc.cli.bar import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
-from prealloc.library.storing.new_file import new_file
+from prealloc.library.new_file import new_file
 from prealloc.library.unpack import SMALL, unpack_stream
 
 LINES = '{"id":"a","type":"x","workflow":1}\n{"id":"b","type":"x","workflow":2}\n'
@@ -188,7 +188,7 @@ def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_la
     ("words", "while_in"),
     [
         (["sample", "new.json", "--tasks", "9"], "prealloc.sample_library.write.task"),
-        (["convert", "source.jsonl", "new.db"], "prealloc.library.database.library.pack"),
+        (["convert", "source.jsonl", "new.db"], "prealloc.library.database.pack"),
         (["index", "source.jsonl"], "prealloc.files.atomic.fault_point"),
     ],
     ids=["sample", "convert", "index"],

@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from stored import PROVED, RECORDS, record, write_all
 
 from prealloc.errors import CannotGoOn, InputError, LibraryError
-from prealloc.library.database import tables as database_file
-from prealloc.library.database.library import new_database
-from prealloc.library.database.sqlar import MOST_BYTES, pack, unpack
+from prealloc.library.database import MOST_BYTES, new_database, pack, unpack
 
 written, opened = PROVED["database"].write, PROVED["database"].open
 
@@ -193,11 +191,7 @@ class _Full(sqlite3.OperationalError):
 )
 def test_what_sqlite_says_when_it_writes(tmp_path: Path, error: Exception, becomes: type[Exception]) -> None:
     """Law: a full disk is CannotGoOn, a task too large is LibraryError, and nothing is left of the file."""
-    with (
-        pytest.raises(becomes) as caught,
-        new_database(tmp_path / "x.db", force=False),
-        database_file.writing_to(tmp_path / "x.db"),
-    ):
+    with pytest.raises(becomes) as caught, new_database(tmp_path / "x.db", force=False):
         raise error
     assert type(caught.value) is becomes
     assert os.listdir(tmp_path) == []

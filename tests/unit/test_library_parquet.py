@@ -24,9 +24,8 @@ from examples import examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library import read_library
 from prealloc.library.convert import convert
-from prealloc.library.parquet import rows
-from prealloc.library.parquet.library import new_parquet
-from prealloc.library.parquet.rows import META_KEY
+from prealloc.library.parquet import foreign as others
+from prealloc.library.parquet.library import META_KEY, new_parquet
 from prealloc.model.fields import Fields
 
 written, opened = PROVED["parquet"].write, PROVED["parquet"].open
@@ -370,13 +369,13 @@ def test_arrow_that_changes_behind_its_hash_is_refused(tmp_path: Path, monkeypat
     """Law: the rows are those of the bytes that were hashed."""
     path = tmp_path / "x.arrow"
     pa.feather.write_feather(pa.table({"id": ["a", "b"]}), path)
-    value = rows._value
+    value = others._value
 
     def changed(*words: Any) -> Any:
         os.utime(path, ns=(0, 0))
         return value(*words)
 
-    monkeypatch.setattr(rows, "_value", changed)
+    monkeypatch.setattr(others, "_value", changed)
     with pytest.raises(LibraryError, match="the file was changed while it was read"):
         read_library(path)
 
@@ -398,19 +397,21 @@ def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(tmp_path: Path, data: s
 def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: reading and writing name the exact pip line, and nothing is left of the file."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    (tmp_path / "x.arrow").write_bytes(b"ARROW1")
     (tmp_path / "x.jsonl").write_bytes(RECORDS[0].text)
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
-    for module in ("columns", "rows", "library"):
+    for module in ("foreign", "library"):
         monkeypatch.delitem(sys.modules, f"prealloc.library.parquet.{module}")
     for use in (
         lambda: read_library(tmp_path / "x.parquet"),
+        lambda: read_library(tmp_path / "x.arrow"),
         lambda: convert(tmp_path / "x.jsonl", tmp_path / "new.parquet"),
     ):
         with pytest.raises(LibraryError, match="need pyarrow") as caught:
             use()
-        assert str(caught.value.where).endswith(".parquet")
+        assert str(caught.value.where).endswith((".parquet", ".arrow"))
         assert caught.value.hint == "pip install 'prealloc[parquet]'"
-    assert sorted(os.listdir(tmp_path)) == ["x.jsonl", "x.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["x.arrow", "x.jsonl", "x.parquet"]
 
 
 def test_what_arrow_refuses_to_write_is_told(tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ import zstandard
 from stored import BOX_BYTES, PROVED, RECORDS, all_of, record, write_all
 
 from prealloc.errors import InputError, LibraryError
+from prealloc.library import parts
 from prealloc.library.packed.table import ColumnsBuilder, Head
-from prealloc.library.parts import index as parts
-from prealloc.library.parts.index import FORMAT, INDEX, NAMES, Part
-from prealloc.library.parts.library import new_parts
+from prealloc.library.parts import FORMAT, INDEX, NAMES, Part, new_parts
 
 PARTS = ("part-00000.jsonl.zst", "part-00001.jsonl.zst", "part-00002.jsonl.zst")
 

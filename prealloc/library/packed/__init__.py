@@ -1,1 +1,1 @@
-"""The packed table by which stored libraries find and prove their tasks; the index and the pool, little else."""
+"""What stored libraries share: the packed table that finds and proves their tasks. Index and pool are little else."""

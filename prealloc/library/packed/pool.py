@@ -10,8 +10,8 @@ nothing is left in memory when its readers are gone or killed.
     16 bytes       where the table begins (u64, little-endian), and "poolend\\n"
 
 A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step. Readers
-look at its size and time of change before every read, and refuse one that was; but who cuts it in the very moment of a
-read ends the reader with SIGBUS, as the system does with every mapped file.
+check its size and time of change before every read, and refuse a pool that was written to. Only if it is cut off during
+a read, the system ends the reader with SIGBUS, as with every mapped file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from typing import Any
 
 from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
+from prealloc.library.new_file import new_file
 from prealloc.library.packed.library import HeldLibrary
-from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, digest
-from prealloc.library.storing.new_file import new_file
-from prealloc.library.storing.stored import StoredFormat
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat, digest
 from prealloc.model.task import LightweightTask
 
 COLUMNS = ("start", "length", "workflow", "digest", "order")
@@ -98,7 +97,7 @@ class SharedTaskPool(HeldLibrary):
             raise FORMAT.damaged("it was written to while it was attached", self.info.path)
 
     def _read(self, position: int) -> LightweightTask:
-        """The task. Without fields to keep its bytes are where they are, nothing is decoded."""
+        """The task. Nothing is decoded unless fields are kept: the workflow is a range of bytes."""
         if self._keep:
             return self.task(position)
         start, length = self._checked(position)
@@ -107,7 +106,7 @@ class SharedTaskPool(HeldLibrary):
         return LightweightTask.trusted(self.columns.id(position), self.columns.type(position), text, b"{}")
 
     def _checked(self, position: int) -> tuple[int, int]:
-        """`columns.place` of a task whose text is what was written, once in this process. Raises LibraryError."""
+        """`columns.place` of a task, whose text is proved the first time in this process. Raises LibraryError."""
         start, length = place = self.columns.place(position)
         if not self._is_checked[position]:
             if self.columns.workflow[position] >= max(length, 1):
@@ -131,8 +130,7 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[Add]:
             text = joined(workflow, fields)
             flow = len(workflow or b"")
             columns.take([record], [digest(text)], start=[at], length=[len(text)], workflow=[flow])
-            write(text)
-            at += len(text)
+            at += write(text)
 
         yield add
         columns.finish(str(out))

@@ -1,7 +1,7 @@
 """A packed table of tasks: 36 to 64 bytes a task beside its id, read without making an object for any of them.
 
 Its head is a JSON document: how many tasks there are, their types, what it is a table of, and the sha256 of all that
-and of the columns. These lie one behind the other, the tasks in their order. All tables have
+and of the columns. The columns lie one behind the other, each in the order of the tasks. All tables have
 
     hash      u64 a task    stable_hash of its id
     name      u64           where its id ends in `ids`; it begins where the one before ends
@@ -29,19 +29,19 @@ import mmap
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, islice, pairwise
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, chain, islice, pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, joined
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.base import AGAIN, Record, joined
 from prealloc.library.duplicate_ids import refuse_duplicates_among
-from prealloc.library.rows import Counts, are_names, is_name
-from prealloc.library.storing.stored import StoredFormat
-from prealloc.library.text.refuse import no_tasks
+from prealloc.library.rows import FIELDS, Counts, are_names, is_name
 from prealloc.model.task_hash import hash_of, hashes_of, utf8
+from prealloc.model.words import brief, shown
 
 MOST_HEAD = 16 << 20
 DIGEST_BYTES = 16
@@ -57,9 +57,62 @@ _COLUMNS = {
     "order": ("I", 4),
 }
 """The type of each column's numbers, and the bytes that a task takes there."""
+_EVERY = ("hash", "name", "type")
+"""The columns that every table has. Its ids stand behind all others."""
 
 Bytes = TypeVar("Bytes", bytearray, memoryview)
 T = TypeVar("T")
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+class StoredFormat(NamedTuple):
+    """A stored format: its name and version, and where to get another file if one of them is damaged."""
+
+    name: str
+    version: int
+    columns: tuple[str, ...] = ()
+    """Of its table, besides those that every table has."""
+    again: str = AGAIN
+
+    def encode(self, fields: msgspec.Struct) -> bytes:
+        """The JSON document of these fields: format and version stand first."""
+        return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
+
+    def sealed(self, fields: Document, *more: bytes | memoryview) -> Document:
+        """These fields with the `sha256` of their document without it and of what else there is."""
+        whole = hashlib.sha256(self.encode(msgspec.structs.replace(fields, sha256="")))
+        for piece in more:
+            whole.update(piece)
+        return msgspec.structs.replace(fields, sha256=whole.hexdigest())
+
+    def decode(self, text: bytes, shape: type[Document], where: str) -> Document:
+        """The fields of such a document. Raises LibraryError."""
+        try:
+            value = loads(text, what=where)
+        except StrictJsonError as error:
+            raise self.damaged(f"it is not a JSON document: {error}", where) from None
+        return self.fields(value, shape, where)
+
+    def fields(self, value: object, shape: type[Document], where: str) -> Document:
+        """The same of a value that has been decoded."""
+        if not isinstance(value, dict) or value.get("format") != self.name:
+            raise self.damaged(f"it is not a {self.name} document", where)
+        if (found := value.get("version")) != self.version or type(found) is not int:
+            raise LibraryError(
+                f"it has version {shown(found)}, this prealloc reads version {self.version}:"
+                " it was written by a newer prealloc, or is damaged",
+                where=where,
+                hint=f"use the prealloc that wrote it; or {self.again}",
+            )
+        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
+
+    def damaged(self, problem: str, where: str) -> LibraryError:
+        """The error of a file that is of this format, or should be, and is not what was written."""
+        return LibraryError(problem, where=where, hint=self.again)
 
 
 class Meta(Counts, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +130,7 @@ class Head(Meta, Generic[T], kw_only=True, forbid_unknown_fields=True):
     """What holds the texts of the tasks; None where it is the file of this table, or its rows."""
 
     def line(self, format: StoredFormat) -> bytes:
-        """It, before its columns in one file."""
+        """The head as the line that stands before the columns, where both are in one file."""
         line = format.encode(self) + b"\n"
         if len(line) > MOST_HEAD:
             hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
@@ -104,34 +157,29 @@ class ColumnsBuilder:
         """Takes in tasks, with their digests and their numbers in other columns, if the table has these."""
         ids, types, _ = zip(*records, strict=True)
         self.extend(ids, types, proofs, **more)
-        self.counts.add([record.row for record in records])
+        self.counts.add([FIELDS.decode(record.text) for record in records])
 
-    def take_rows(self, records: Sequence[Record]) -> Iterator[tuple[str, str, bytes, bytes | None, bytes]]:
-        """Takes in tasks that are written as rows: of each its id, type, digest, workflow, and other fields."""
-        parts = [record.split() for record in records]
-        proofs = [digest(joined(*each)) for each in parts]
+    def take_rows(self, records: Sequence[Record]) -> tuple[Sequence[Any], ...]:
+        """Takes in tasks that are written as rows; gives their ids, types, digests, workflows, and other fields."""
+        ids, types, _ = zip(*records, strict=True)
+        workflows, fields = zip(*(record.split() for record in records), strict=True)
+        proofs = [*map(digest, map(joined, workflows, fields))]
         self.take(records, proofs)
-        for record, proof, (workflow, fields) in zip(records, proofs, parts, strict=True):
-            yield record.id, record.type, proof, workflow, fields
+        return ids, types, proofs, workflows, fields
 
     def extend(
-        self, ids: Sequence[str], types: Sequence[str], proofs: Iterable[bytes] = (), **more: Iterable[int]
+        self, ids: Sequence[str], types: Iterable[str] = (), proofs: Iterable[bytes] = (), **more: Iterable[int]
     ) -> None:
-        """The same of tasks that are not at hand as records."""
+        """The same of tasks that are not at hand as records. Ids alone are enough to find one that is there twice."""
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
-        number = self.types
-        self.add_ids(ids)
+        names, number = [utf8(id) for id in ids], self.types
+        self.hash.extend(hashes_of(names))
+        self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
+        self.ids += b"".join(names)
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.digest += b"".join(proofs)
         for name, values in more.items():
             getattr(self, name).extend(values)
-
-    def add_ids(self, ids: Sequence[str]) -> None:
-        """Takes in the ids alone: enough to find one that is there twice."""
-        names = [utf8(id) for id in ids]
-        self.hash.extend(hashes_of(names))
-        self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
-        self.ids += b"".join(names)
 
     def id(self, position: int) -> str:
         return str(_name(self.ids, self.name, position), "utf-8", "surrogatepass")
@@ -142,14 +190,14 @@ class ColumnsBuilder:
 
     def pack(self, format: StoredFormat, texts: T) -> tuple[Head[T], list[memoryview]]:
         """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
-        pieces = [_little(getattr(self, name)) for name in (*_columns(format), "ids")]
+        pieces = [_little(getattr(self, name)) for name in (*_EVERY, *format.columns, "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
         head = Head(**told, types=list(self.types), texts=texts)
         return head if isinstance(self.counts, Meta) else format.sealed(head, *pieces), pieces
 
-    def meta(self, format: StoredFormat) -> Meta:
-        """What a library whose tasks lie in rows says of them."""
-        return msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True)
+    def meta(self, format: StoredFormat) -> bytes:
+        """The document with what a library whose tasks lie in rows says of them."""
+        return format.encode(msgspec.convert(self.pack(format, None)[0], Meta, from_attributes=True))
 
 
 class Columns(Generic[T]):
@@ -160,7 +208,7 @@ class Columns(Generic[T]):
 
     def __init__(self, head: Head[T], whole: memoryview, format: StoredFormat, where: str) -> None:
         self.head, self.format, self._where, tasks = head, format, where, head.tasks
-        names = _columns(format)
+        names = (*_EVERY, *format.columns)
         ends = [*accumulate((tasks * _COLUMNS[name][1] for name in names), initial=0)]
         if tasks < 1 or len(whole) < ends[-1]:
             raise format.damaged("it is truncated, or has no tasks", where)
@@ -169,7 +217,7 @@ class Columns(Generic[T]):
         if head != format.sealed(head, whole):
             raise format.damaged("its content is not what was written", where)
         self.views = contextlib.ExitStack()
-        """Of the columns: closed, they let go of them, and nothing can be read any more."""
+        """Of the columns. Close it to let go of their bytes: then nothing can be read any more."""
         found = dict.fromkeys(_COLUMNS, memoryview(b""))
         for name, (start, end) in zip(names, pairwise(ends), strict=True):
             found[name] = self.views.enter_context(_native(whole[start:end], _COLUMNS[name][0]))
@@ -195,12 +243,10 @@ class Columns(Generic[T]):
 
     def refuse_other_hashes(self) -> None:
         """Raises LibraryError unless the hashes are those of the ids: for a table that others may have written."""
-        tasks, ids = self.head.tasks, bytes(self._ids)
-        for first in range(0, tasks, _AT_ONCE):
-            ends = self._name[first : first + _AT_ONCE].tolist()
-            begins = [self._name[first - 1] if first else 0, *ends[:-1]]
-            raws = [ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
-            if hashes_of(raws) != self.hash[first : first + _AT_ONCE].tolist():
+        ids = bytes(self._ids)
+        names = (ids[start:end] for start, end in pairwise(chain([0], self._name)))
+        for first in range(0, self.head.tasks, _AT_ONCE):
+            if hashes_of([*islice(names, _AT_ONCE)]) != self.hash[first : first + _AT_ONCE].tolist():
                 raise self.format.damaged("its hashes are not those of its ids", self._where)
 
     def id(self, position: int) -> str:
@@ -213,7 +259,7 @@ class Columns(Generic[T]):
         return self.head.types[self.type_number[position]]
 
     def place(self, position: int) -> tuple[int, int]:
-        """Where a task's text begins, and its bytes. Raises IndexError for a position that there is not."""
+        """Where a task's text begins, and its bytes. Raises IndexError for a position without a task."""
         if position < 0:
             raise IndexError(position)
         return self.start[position], self.length[position]
@@ -225,40 +271,17 @@ class Columns(Generic[T]):
         """Where a task is, in a table with an order."""
         raw = utf8(id)
         wanted = hash_of(raw)
-        hashes, order = self.hash, self.order
-        at = bisect_left(order, wanted, key=hashes.__getitem__)
-        while at < len(order) and hashes[order[at]] == wanted:
-            if _name(self._ids, self._name, order[at]) == raw:
-                return order[at]
-            at += 1
+        start = bisect_left(self.order, wanted, key=self.hash.__getitem__)
+        for position in self.order[start:]:
+            if self.hash[position] != wanted:
+                break
+            if _name(self._ids, self._name, position) == raw:
+                return position
         return None
 
 
-StoredNames = tuple[Sequence[Any], Sequence[Any], Sequence[bytes]]
-"""What should be the ids, the types and the digests of some tasks."""
-
-
-def table_of_rows(rows: Iterable[StoredNames], format: StoredFormat, where: str, counts: Counts) -> Columns[None]:
-    """The table of tasks that lie in rows, which must have the sha256 of the counts, if they have one."""
-    builder = ColumnsBuilder()
-    for ids, types, digests in rows:
-        if not (are_names(ids) and are_names(types)):
-            raise format.damaged("the id or the type of a task is not a text that can be one", where)
-        builder.extend(ids, types, digests)
-    if not builder.hash:
-        raise no_tasks(where)
-    builder.counts = counts
-    head, pieces = builder.pack(format, None)
-    return Columns(head, memoryview(b"".join(pieces)), format, where)
-
-
-def _columns(format: StoredFormat) -> tuple[str, ...]:
-    """The columns of a table, one behind the other, without the ids."""
-    return ("hash", "name", "type", *format.columns)
-
-
 def _name(ids: Bytes, ends: Sequence[int], position: int) -> Bytes:
-    """An id, as it lies among the others."""
+    """The bytes of an id."""
     return ids[ends[position - 1] if position else 0 : ends[position]]
 
 
@@ -274,21 +297,3 @@ def _native(column: memoryview, code: str) -> memoryview:
     if sys.byteorder != "little":
         column = _little(array(code, bytes(column)))
     return column.cast(code)  # type: ignore[call-overload, no-any-return]
-
-
-class Lazy(Sequence[str]):
-    """A sequence of which nothing exists until it is looked at."""
-
-    def __init__(self, size: int, get: Callable[[int], str]) -> None:
-        self._places = range(size)
-        self._get = get
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, at: Any) -> Any:
-        places = self._places[at]
-        return list(map(self._get, places)) if isinstance(places, range) else self._get(places)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self._get, self._places)

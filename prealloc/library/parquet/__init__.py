@@ -1,1 +1,1 @@
-"""Libraries in Parquet, ours and foreign ones. pyarrow is loaded by who has such a file."""
+"""Libraries in Parquet, ours and foreign ones. It loads pyarrow: only who has such a file imports it."""

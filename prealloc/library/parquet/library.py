@@ -1,6 +1,7 @@
 """Task libraries in Parquet: ours, and data sets of others (Hugging Face, pandas, DuckDB) as they are.
 
-Needs pyarrow, which `pip install 'prealloc[parquet]'` brings. This is imported when such a file is opened or made.
+Ours have the columns `id`, `task_type`, `digest` (16 bytes, see packed/table.py), `workflow` and `fields`, both JSON
+texts. `workflow` is null where the task has none; `fields` is the task's object without it.
 """
 
 from __future__ import annotations
@@ -9,33 +10,39 @@ import contextlib
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Add, Record
+import pyarrow as pa
+from pyarrow import ipc
+from pyarrow.parquet import ParquetFile, ParquetWriter
+
+from prealloc.errors import InputError
+from prealloc.library.base import Add, Record, joined
 from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
-from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import ColumnsBuilder, table_of_rows
-from prealloc.library.storing.boxes import filling, in_asked_order
-from prealloc.library.storing.new_file import new_path
+from prealloc.library.new_file import new_path
+from prealloc.library.packed.library import PackedLibrary, StoredNames, filling, in_asked_order, table_of_rows
+from prealloc.library.packed.table import DIGEST_BYTES, ColumnsBuilder, Meta, StoredFormat
+from prealloc.library.parquet.foreign import ForeignRows
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 
-try:
-    import pyarrow as pa
-    from pyarrow import ipc
-    from pyarrow.parquet import ParquetFile, ParquetWriter
-
-    from prealloc.library.parquet.rows import FORMAT, META_KEY, ForeignRows, OurRows, rows_of
-except ImportError as error:
-    _missing: str | None = str(error)
-else:
-    _missing = None
-
+FORMAT = StoredFormat("prealloc-library-parquet", 1, ("digest",))
+META_KEY = b"prealloc_library"
+"""Under it stands a `Meta` as JSON, behind the format."""
 GROUP_BYTES = 4 << 20
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("task_type", pa.string(), nullable=False),
+        pa.field("digest", pa.binary(DIGEST_BYTES), nullable=False),
+        pa.field("workflow", pa.string()),
+        pa.field("fields", pa.string(), nullable=False),
+    ]
+)
 _GROUP_ROWS = 16_384
 _NAMES_AT_ONCE = 16_384
 _TASKS_AT_ONCE = 64
@@ -46,12 +53,10 @@ _BUFFER_BYTES = 1 << 20
 @contextlib.contextmanager
 def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[Add]:
     """A new Parquet file, see `LibraryFormat.new`. A row group, which is held in memory, has about `group_bytes`."""
-    need_pyarrow(str(out))
-    schema, tasks = OurRows.schema, ColumnsBuilder()
+    tasks = ColumnsBuilder()
 
     def write(records: list[Record]) -> None:
-        columns = dict(zip(schema.names, zip(*tasks.take_rows(records), strict=True), strict=True))
-        arrow.write_table(pa.Table.from_pydict(columns, schema=schema), row_group_size=len(records))
+        arrow.write_table(pa.table(tasks.take_rows(records), schema=_SCHEMA), row_group_size=len(records))
 
     try:
         with (
@@ -59,7 +64,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
             open(beside, "wb") as file,
             ParquetWriter(
                 file,
-                schema,
+                _SCHEMA,
                 compression="zstd",
                 use_dictionary=["task_type"],
                 write_statistics=["id", "task_type"],
@@ -69,7 +74,7 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
         ):
             with filling(write, group_bytes, _GROUP_ROWS) as add:
                 yield add
-            arrow.add_key_value_metadata({META_KEY: FORMAT.encode(tasks.meta(FORMAT))})
+            arrow.add_key_value_metadata({META_KEY: tasks.meta(FORMAT)})
     except pa.ArrowException as error:
         problem = f"it cannot be written as Parquet: {brief(error)}"
         raise InputError(problem, where=str(out), hint="choose another format") from None
@@ -78,67 +83,114 @@ def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> It
 class ParquetLibrary(PackedLibrary):
     """The task library in the Parquet file at a path: hashes the file, reads all ids and types.
 
-    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
-    tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
-    Of such a file it also counts the workflows that are missing, which reads that column.
+    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the tasks, and
+    `fields` or common names say which of them hold ids and types; `workflow` holds JSON texts, or is nested. That
+    column is read when such a file is opened, to count the workflows that are missing.
 
-    Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for, and if
-    pyarrow is not installed.
+    Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for.
     """
 
     way = "parquet"
 
     def __init__(self, path: Path, *, keep: tuple[str, ...], fields: Fields = COMMON) -> None:
         where = str(path)
-        need_pyarrow(where)
         self._starts: list[int] = []
-        with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+        with open(open_library_file(path), "rb") as raw, _arrow_errors(where):
             self._identity = FileIdentity.of(raw.fileno())
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             file = _parquet(raw)
-            self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
-            names = self._rows.names(_groups(file, self._rows, self._starts), where)
-            columns = table_of_rows(names, FORMAT, where, self._rows.counts)
+            self._rows = _rows_of(file, where, fields, keep)
+            columns = table_of_rows(self._rows.names(self._groups(file)), FORMAT, where, self._rows.counts)
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
-        self._naming = naming = self._rows.naming
+        naming = self._rows.naming
         self.note = naming and naming.note
         named = naming.fields if naming else COMMON
         super().__init__(columns, path, keep, size=self._identity.bytes, sha256=sha256, fields=named)
 
+    def _groups(self, file: Any) -> Iterator[Any]:
+        """What tells the names of all tasks, batch by batch; the first rows of row groups become known on the way."""
+        # Counted, not asked of file.metadata: pyarrow aborts the process where a row group is damaged.
+        count = 0
+        at_once = _TASKS_AT_ONCE if self._rows.scans_texts else _NAMES_AT_ONCE
+        for group in range(file.num_row_groups):
+            self._starts.append(count)
+            for batch in _batches(file, at_once, row_groups=[group], columns=self._rows.scanned):
+                yield batch
+                count += len(batch)
+
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        where, naming = str(self.path), self._naming
-        with open(open_library_file(self.path), "rb") as raw, arrow_errors(where):
+        where, naming = str(self.path), self._rows.naming
+        with open(open_library_file(self.path), "rb") as raw, _arrow_errors(where):
             if not self._identity.is_of(raw.fileno()):
                 raise changed_meanwhile(where)
             texts = in_asked_order(positions, self._starts, partial(self._read, _parquet(raw)))
             for position, text in zip(positions, texts, strict=True):
-                # Nothing but the file, which is the same, tells whose a row of others is.
-                own = naming and naming.own(text, self.ids[position], self.types[position])
-                yield self._proved(position, text) if own is None else own
+                if naming is None:
+                    yield self._proved(position, text)
+                else:  # nothing but the file, which is the same, tells whose a row of others is
+                    yield naming.own(text, self.ids[position], self.types[position])
 
-    def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
-        where, first = str(self.path), self._starts[group]
-        found: list[bytes] = []
+    def _read(self, file: Any, group: int, positions: list[int]) -> Iterator[bytes]:
+        first = self._starts[group]
         for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
             end = first + len(batch)
             wanted = positions[bisect_left(positions, first) : bisect_left(positions, end)]
-            found += self._rows.read(batch, [row - first for row in wanted], where, first)
-            if len(found) == len(positions):
-                return dict(zip(positions, found, strict=True))
+            yield from self._rows.read(batch, [row - first for row in wanted], first)
+            if positions[-1] < end:
+                return
             first = end
-        raise FORMAT.damaged("a row group ends too early", where)
+        raise FORMAT.damaged("a row group ends too early", str(self.path))
+
+
+class _OurRows:
+    """The rows of a file that prealloc wrote, to be read as `ForeignRows` are."""
+
+    scanned: ClassVar = ["id", "task_type", "digest"]
+    """The columns that tell whose the rows are."""
+    scans_texts = False
+    columns: ClassVar = ["workflow", "fields"]
+    """What is read of a task."""
+    naming = None
+
+    def __init__(self, meta: Meta) -> None:
+        self.counts = meta
+
+    def names(self, batches: Iterator[Any]) -> Iterator[StoredNames]:
+        for batch in batches:
+            ids, types, digests = (batch.column(name).to_pylist() for name in self.scanned)
+            yield ids, types, digests
+
+    def read(self, batch: Any, rows: Iterable[int], first: int) -> Iterator[bytes]:
+        # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
+        columns = [batch.column(name).cast(pa.binary()) for name in self.columns]
+        for row in rows:
+            workflow, rest = (column[row].as_py() for column in columns)
+            yield joined(workflow, rest or b"")
+
+
+def _rows_of(file: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> _OurRows | ForeignRows:
+    """How tasks lie in a file. Raises LibraryError."""
+    raw = (file.metadata.metadata or {}).get(META_KEY)
+    ours = file.schema_arrow.equals(_SCHEMA, check_metadata=False)
+    if raw is None and not ours:
+        return ForeignRows(file.schema_arrow, where, asked, keep)
+    if raw is None:
+        raise FORMAT.damaged("what prealloc writes about its tasks is missing", where)
+    meta = FORMAT.decode(raw, Meta, where)
+    if not ours:
+        raise FORMAT.damaged("its columns are not as prealloc writes them", where)
+    return _OurRows(meta)
 
 
 def lines_of(path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[bytes]:
     """The rows of others' file as they are in it, or the tasks of one of ours. Raises LibraryError."""
     where = str(path)
-    need_pyarrow(where)
-    with open(open_library_file(path), "rb") as raw, arrow_errors(where):
+    with open(open_library_file(path), "rb") as raw, _arrow_errors(where):
         file = _parquet(raw)
-        rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
+        rows = _rows_of(file, where, fields, keep)
         if isinstance(rows, ForeignRows):
-            yield from rows.lines(_batches(file, _TASKS_AT_ONCE, columns=rows.columns), where)
+            yield from rows.lines(_batches(file, _TASKS_AT_ONCE, columns=rows.columns))
             return
     library = ParquetLibrary(path, keep=keep)
     yield from library.texts(range(len(library)))
@@ -146,9 +198,8 @@ def lines_of(path: Path, *, keep: tuple[str, ...], fields: Fields) -> Iterator[b
 
 def lines_of_arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str, ...]) -> Iterator[bytes]:
     """The same of an Arrow file or stream that is open."""
-    need_pyarrow(where)
     identity = FileIdentity.of(descriptor)
-    with open(os.dup(descriptor), "rb") as raw, arrow_errors(where):
+    with open(os.dup(descriptor), "rb") as raw, _arrow_errors(where):
         raw.seek(0)
         is_file = raw.read(6) == b"ARROW1"
         raw.seek(0)
@@ -156,15 +207,9 @@ def lines_of_arrow(descriptor: int, where: str, fields: Fields, keep: tuple[str,
         batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
         # A batch may be all of the file.
         parts = (batch.slice(at, _TASKS_AT_ONCE) for batch in batches for at in range(0, len(batch), _TASKS_AT_ONCE))
-        yield from ForeignRows(reader.schema, where, fields, keep).lines(parts, where)
+        yield from ForeignRows(reader.schema, where, fields, keep).lines(parts)
     if not identity.is_of(descriptor):  # what was hashed
         raise changed_meanwhile(where)
-
-
-def need_pyarrow(where: str) -> None:
-    if _missing is not None:
-        problem, hint = f"Parquet and Arrow need pyarrow ({_missing})", "pip install 'prealloc[parquet]'"
-        raise LibraryError(problem, where=where, hint=hint)
 
 
 def _parquet(raw: Any) -> Any:
@@ -177,22 +222,10 @@ def _batches(file: Any, rows: int, **choice: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def arrow_errors(where: str) -> Iterator[None]:
+def _arrow_errors(where: str) -> Iterator[None]:
     """What pyarrow says of a file within the block, as a LibraryError."""
     try:
         yield
     # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FORMAT.damaged(f"it cannot be read: {brief(error)}", where) from None
-
-
-def _groups(file: Any, rows: OurRows | ForeignRows, starts: list[int]) -> Iterator[Any]:
-    """What tells the names of all tasks, batch by batch; the first rows of row groups grow on the way."""
-    # Counted, not asked of file.metadata: pyarrow aborts the process where a row group is damaged.
-    count = 0
-    at_once = _TASKS_AT_ONCE if rows.scans_texts else _NAMES_AT_ONCE
-    for group in range(file.num_row_groups):
-        starts.append(count)
-        for batch in _batches(file, at_once, row_groups=[group], columns=rows.scanned):
-            yield batch
-            count += len(batch)

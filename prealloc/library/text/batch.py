@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.base import fields_of, refused
+from prealloc.library.base import refused
 from prealloc.library.formats import JSON_LINES, format_named
-from prealloc.library.rows import is_name, named
+from prealloc.library.rows import fields_of, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import ARRAY, Format, Layout
 from prealloc.library.text.refuse import not_utf8, python, rewrite, rewrite_json, way_out

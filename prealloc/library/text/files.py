@@ -16,7 +16,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern, readable_name, seen_from
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern, read_file
 from prealloc.library.naming import Names
-from prealloc.library.rows import FIELDS, field_of
+from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
@@ -141,7 +141,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
             if progress:
                 progress(proof.size, proof.size * len(files) // count)  # about as many bytes in the others
         common = Names(COMMON, tasks[0], str(folder))
-        common.take(len(tasks), partial(field_of, tasks), list)
+        common.take(tasks, list)
         best = common.best()[0]
         if took is not None:
             _refuse_other_kinds(folder, files, tasks, common)
@@ -149,7 +149,7 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
                 _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
             took[1:] = _lacking(files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
-        added += ["id"] if best in (None, *common.late) else []
+        added += ["id"] if best is None or best.is_late else []
         names = _names_of(folder, files) if added else [""] * len(files)
         for name, task in zip(names, tasks, strict=True):
             more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
@@ -176,9 +176,9 @@ def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Tas
     # Where each folder has two kinds, either is half of all.
     is_kind = 1 < len(of_first) == len({file.parent for file in files})
     odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
-    ids = [column.names for column in common.ids if column.is_called_id and column not in common.late]
-    what = "the files have few fields in common, so they are not all tasks"
-    for names in ids if not odd and common.best()[0] in (None, *common.late) else ():
+    ids = [column.names for column in common.ids if column.is_called_id and not column.is_late]
+    what, best = "the files have few fields in common, so they are not all tasks", common.best()[0]
+    for names in ids if not odd and (best is None or best.is_late) else ():
         own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
         if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
             what = f"the file has no {names[0]}, and most others have one"

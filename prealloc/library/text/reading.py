@@ -10,10 +10,10 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from prealloc.library.base import fields_of, info_of
+from prealloc.library.base import info_of
 from prealloc.library.disk import Progress
-from prealloc.library.naming import Column, Names, Naming, is_ours, needed
-from prealloc.library.rows import NOTHING, Counts, field_of, row_type
+from prealloc.library.naming import Column, Names, Naming, needed
+from prealloc.library.rows import NOTHING, Counts, field_of, fields_of, row_type, texts_at
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.refuse import no_tasks
@@ -69,8 +69,8 @@ class Reading(Generic[T]):
         return "; ".join(filter(None, [title, self.naming and self.naming.note])) or None
 
     def take(self, batch: Batch) -> None:
-        look = partial(field_of, batch.rows)
-        named = self._names.take(len(batch.rows), look, lambda: batch.layout.texts)
+        rows = batch.rows
+        named = self._names.take(rows, lambda: batch.layout.texts)
         if self._names.is_ours:
             if len(named) < 2:
                 raise batch.of_names()
@@ -85,8 +85,8 @@ class Reading(Generic[T]):
         for (ids, types), (taker, seen) in self._takers.items():
             seen.update(named[types])
             taker.add(named[ids], named[types], batch)
-        self.counts.add(batch.rows, self._names.workflows(look))
-        self.kept |= {name for name in self._keep - self.kept if look(name).count(NOTHING) < len(batch.rows)}
+        self.counts.add(rows, texts_at(rows, self._names.workflow))
+        self.kept |= {name for name in self._keep - self.kept if field_of(rows, name).count(NOTHING) < len(rows)}
 
     def choose(self) -> bool:
         """At the end: sets `taker` and `naming`. False: no taker has these names. Raises LibraryError if names lack."""
@@ -123,10 +123,10 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        text = first.first()
-        ours = asked == COMMON and first.key is None and is_ours(text)
-        names = Names(asked, fields_of(text), source.where, naming, source.task, is_ours=ours)
-        waits = named_first and naming is None and not ours
+        task = fields_of(first.first())
+        may_be_ours = asked == COMMON and first.key is None
+        names = Names(asked, task, source.where, naming, source.task, may_be_ours=may_be_ours)
+        waits = named_first and naming is None and not names.is_ours
         reading = Reading(names, partial(new_taker, naming), keep, guess=not source.once, waits=waits)
         return row_type({*names.heads(), *needed(asked, keep)})
 

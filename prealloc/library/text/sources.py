@@ -17,7 +17,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
-from prealloc.library.formats import PARTS, LibraryFormat, binary_format
+from prealloc.library.formats import PARTS, LibraryFormat, binary_format, loaded
 from prealloc.library.text.other_formats import MARKUP, TABLES, as_json, refuse_alike
 from prealloc.library.text.refuse import HEAD, refuse_binary
 from prealloc.library.unpack import name_parts, unpack_stream
@@ -111,8 +111,7 @@ def file_source(
             if format:
                 yield from (row + b"\n" for row in format.lines(path, keep=keep, fields=fields))
             elif is_arrow:
-                from prealloc.library.parquet.library import lines_of_arrow
-
+                lines_of_arrow = loaded("parquet.library:lines_of_arrow", where)
                 yield from (row + b"\n" for row in lines_of_arrow(file, where, fields, keep))
             else:
                 yield from as_json(_unpacked(pieces, where), ending, where)
