@@ -14,7 +14,6 @@ import msgspec
 from prealloc.errors import LibraryError, Mistake, OptionsError, refuse
 from prealloc.library import read_library
 from prealloc.library.open import is_parts
-from prealloc.library.shortlist import Everything
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.listed import Listed
@@ -127,11 +126,9 @@ def read_sources(
     return sources if listed is None else _limited(sources, listed)
 
 
-def _shortlist(
-    spec: PlanSpec, shards: Sequence[int] | None, listed: Listed | None
-) -> Shortlist | WithListed | Everything:
+def _shortlist(spec: PlanSpec, shards: Sequence[int] | None, listed: Listed | None) -> Shortlist | WithListed | None:
     if shards is None:
-        return Everything()
+        return None
     plain = Shortlist(spec, shards)
     return plain if listed is None else WithListed(plain, stable_hashes(sorted(listed.named())), listed.only is None)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Add, Library, Record
+from prealloc.library.base import Add, Library, Record, refused
 from prealloc.library.disk import Notes, Progress
 from prealloc.library.formats import FORMATS, LibraryFormat, format_named
 from prealloc.library.naming import Naming
@@ -20,7 +20,7 @@ from prealloc.library.new_file import new_file
 from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder
 from prealloc.library.text.batch import Batch
-from prealloc.library.text.reading import read_tasks
+from prealloc.library.text.library import read_tasks
 from prealloc.library.unpack import name_parts
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.spelling import EVERY_FIELD
@@ -108,13 +108,13 @@ class _Copies(ColumnsBuilder):
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self.extend(ids)
-        for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
+        for place, (id, type, raw) in enumerate(zip(ids, types, batch.texts, strict=True)):
             try:
                 text = compact(raw if self._naming is None else self._naming.own(raw, id, type))
             except StrictJsonError as error:
                 if self._naming is not None:
                     error.offset = None  # it is not that of the text as it lies there
-                raise batch.of_task(place, error) from None
+                raise refused(error, batch.place(place, error.offset or 0)) from None
             self._give(Record(id, type, text))
 
 

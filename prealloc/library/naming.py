@@ -277,7 +277,7 @@ class Names:
         has_id = any(column.kind and column.is_called_id and not column.is_late for column in self.ids)
         ids = [column for column in ids if not (column.is_late and (has_id or column.has_twice))]
         types = [column for column in types if not (column.make and self.types[0].kind)]
-        if self._seen > _FEW_TASKS:  # what tells all tasks apart, or nearly, is no type
+        if self._seen > _FEW_TASKS:  # a type is shared by several tasks
             types = [column for column in types if len(column.kinds) < min(self._seen, _MOST_TYPES)]
         # min() takes the first, in the order of the common names, of those that are equally good
         id = min(ids, key=lambda column: (column.has_twice, column.is_late, column.kind is int), default=None)

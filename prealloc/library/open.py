@@ -19,10 +19,9 @@ from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
 from prealloc.library.packed.index import TaskIndex, index_in_memory, moved_aside
 from prealloc.library.rows import checked_keep
-from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.files import of_files, within
 from prealloc.library.text.kinds import libraries_below, offer, stem
-from prealloc.library.text.library import TextLibrary
+from prealloc.library.text.library import Shortlist, TextLibrary
 from prealloc.library.text.sources import STDIN, Source, file_source, python_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
@@ -40,7 +39,7 @@ def read_library(
     fields: Fields = COMMON,
     progress: Progress | None = None,
     notes: Notes | None = None,
-    shortlist: Callable[[], Shortlist] | None = None,
+    shortlist: Callable[[], Shortlist | None] | None = None,
     stream: bool = False,
 ) -> Library:
     """Opens a task library, by its path or as it is in Python: who its tasks are, and any of them on demand.
@@ -51,8 +50,8 @@ def read_library(
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
     bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants are
-    held, and then `-` is standard input. Without one, a large file is indexed in memory. A file with an index that fits
-    is not read at all, unless `stream` says so.
+    held (all, if it gives None), and then `-` is standard input. Without one, a large file is indexed in memory. A file
+    with an index that fits is not read at all, unless `stream` says so.
 
     Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -71,7 +70,7 @@ def read_library(
         hint = "save it to a file, and give that"
         raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
     if opened is None:
-        opened = TextLibrary(text, shortlist or Everything, keep=keep, fields=fields, progress=progress)
+        opened = TextLibrary(text, shortlist or (lambda: None), keep=keep, fields=fields, progress=progress)
     opened.took = "; ".join(text.took) or None
     opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     for note in filter(None, (opened.took, opened.note)):

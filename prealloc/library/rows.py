@@ -49,8 +49,8 @@ def field_of(rows: Sequence[Any], name: str) -> list[Raw]:
     return [*map(attrgetter(shape.__struct_fields__[names.index(name)]), rows)]
 
 
-def fields_of(text: bytes | Raw) -> dict[str, Raw]:
-    """The fields of an object by name, as they lie in its text; none of what is no object."""
+def fields_of(text: bytes | bytearray | Raw) -> dict[str, Raw]:
+    """The fields of an object by name, as they lie in its text; empty if the text is not an object."""
     with suppress(*UNREADABLE):
         return FIELDS.decode(text)
     return {}
@@ -66,7 +66,7 @@ def texts_at(rows: Sequence[Any], path: str) -> list[Raw]:
 
 
 def values_at(rows: Sequence[Any], path: str) -> list[Any]:
-    """The value of such a field in each task; None where it is missing or cannot be decoded: then it is no name."""
+    """The value of such a field in each task; None if it is missing or cannot be decoded, as if it were null."""
     texts = texts_at(rows, path)
     if texts.count(NOTHING) == len(texts):
         return [None] * len(texts)

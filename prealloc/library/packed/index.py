@@ -25,7 +25,7 @@ from prealloc.library.naming import own_text
 from prealloc.library.packed.library import HeldLibrary
 from prealloc.library.packed.table import Columns, ColumnsBuilder, Head, StoredFormat, digest
 from prealloc.library.text.batch import Batch
-from prealloc.library.text.reading import read_tasks
+from prealloc.library.text.library import read_tasks
 from prealloc.library.text.sources import Proof, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
@@ -200,8 +200,8 @@ class _Columns(ColumnsBuilder):
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=batch.where, hint=hint)
-        starts = [batch.origin.byte + start for start, _ in batch.layout.spans]
-        texts = [memoryview(text) for text in batch.layout.texts]
+        starts = [batch.origin.byte + start for start, _ in batch.spans]
+        texts = [memoryview(text) for text in batch.texts]
         self.extend(ids, types, map(digest, texts), start=starts, length=map(len, texts))
 
 

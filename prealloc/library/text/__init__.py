@@ -1,1 +1,1 @@
-"""JSON libraries: `{"tasks": [...]}`, `[...]`, JSON lines and what becomes lines, all read in one pass (`reading`)."""
+"""JSON libraries: `{"tasks": [...]}`, `[...]`, JSON lines and what becomes lines, all read in one pass (`library`)."""

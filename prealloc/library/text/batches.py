@@ -7,7 +7,6 @@ where guesses fail the tasks are stepped over first.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -17,15 +16,14 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
 from prealloc.library.formats import JSON_LINES, format_named
-from prealloc.library.rows import FIELDS
-from prealloc.library.text.batch import Batch, Origin
-from prealloc.library.text.cursor import Cursor, Damage, space_at
+from prealloc.library.rows import FIELDS, fields_of
+from prealloc.library.text.batch import Batch, Layout, of_damage, of_encoding, of_text
+from prealloc.library.text.cursor import Cursor, Damage, Origin, Window, space_at
 from prealloc.library.text.document import ROOT, SHAPES, Value, only_place, rest_of
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
-from prealloc.library.text.refuse import HEAD, no_document
+from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source
-from prealloc.library.text.window import SPACE, Window
 from prealloc.model.document import UNREADABLE
+from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import shown
 
 BATCH = 2 << 20
@@ -37,6 +35,7 @@ _WRONG_GUESSES = 3
 _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
+_TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _LINES_OF_LISTS = re.compile(rb"\[(?![ \t\r\n]*\{)[^\n]*\][ \t\r]*\n[ \t\r\n]*\[")
 _OPENING = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _COMMENTED = re.compile(rb"(?:\s|(?://|#)[^\n]*+|/\*(?s:.*?)\*/)++[{\[]")
@@ -56,7 +55,7 @@ def batches(source: Source, shape: Shape, proof: Proof, progress: Progress | Non
             if window.bad_utf8 is None:
                 raise
         if window.bad_utf8 is not None:
-            raise cutter.last.of_encoding(window.bad_utf8, window.origin(len(window.text)))
+            raise of_encoding(cutter.last, window.bad_utf8, window.origin(len(window.text)))
 
 
 class _Cutter:
@@ -68,24 +67,19 @@ class _Cutter:
         self._shape = shape
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
-        self._found = False
-        """Whether a document has tasks."""
-        self._opening = b""
-        """Whether those of a document are lists or objects."""
+        self._bracket = b""
+        """What opens the tasks of a document, `[` or `{`; nothing until they are found."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
-        self.last = self._batch(OBJECTS, bytearray(), window.origin(0))
+        self.last = self._batch("objects", bytearray(), window.origin(0))
         """The batch that was cut last, decoded or not."""
 
     def batches(self) -> Iterator[Batch]:
         """The tasks. Raises LibraryError."""
         window = self._window
-        window.fill(HEAD)
-        if window.text.startswith(codecs.BOM_UTF8):
-            window.drop(len(codecs.BOM_UTF8))
-        blank = len(window.text) > 0
-        window.drop_space(0)
-        begins = window.byte(0)
+        blank = len(window.text) > window.at
+        window.drop_space()
+        begins = window.peek()
         if not begins and self._source.made:  # there were no rows
             return
         if not begins:
@@ -96,7 +90,8 @@ class _Cutter:
             if asked is not None and begins == b"[":
                 raise no_document(asked, self._source.where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
-                self._refuse_more((yield from self._items(0)))
+                yield from self._items()
+                self._refuse_more()
             elif begins not in (b"[", b"{"):
                 start = shown(window.text[:40].decode(errors="ignore"))
                 start = "a comment" if _COMMENTED.match(window.text) else start
@@ -107,18 +102,18 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            raise Batch(OBJECTS, window.text, window.origin(0)).of_damage(damage) from None
+            raise of_damage(Batch("objects", window.text, window.origin(0)), damage) from None
         except RecursionError:
             hint = "name a list that is less deep"
             raise LibraryError("‹tasks_field› leads too deep", where=self._source.where, hint=hint) from None
 
-    def _batch(self, fmt: Format, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
-        self.last = Batch(fmt, text, origin, key, title=self.title)
+    def _batch(self, layout: Layout, text: bytearray, origin: Origin, key: str | None = None) -> Batch:
+        self.last = Batch(layout, text, origin, key, title=self.title)
         return self.last
 
     def _decode(self, batch: Batch) -> None:
         self._type = self._type or self._shape(batch)
-        batch.rows = batch.fmt.tasks(batch.text, self._type)
+        batch.rows = batch.decoded(batch.text, self._type)
         self._window.tasks += len(batch.rows)
 
     def _decoded(self, batch: Batch) -> Batch:
@@ -126,75 +121,87 @@ class _Cutter:
         try:
             self._decode(batch)
         except UNREADABLE:
-            raise batch.of_text(self._type) from None
+            raise of_text(batch, self._type) from None
         return batch
 
     def _is_lines(self) -> bool:
-        """Whether tasks come line by line, by the first line and what follows it."""
-        window = self._window
-        while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
+        """Whether a text that begins with an object is one task a line, and no document.
+
+        By its first line, what follows, and whether its file is called so.
+        """
+        window, text = self._window, self._window.text
+        while b"\n" not in text and len(text) < _MOST_FIRST and window.grow():
             pass
-        if b"\n" in window.text:
+        line, more = text, False
+        if (end := text.find(b"\n")) >= 0:
             window.grow()
+            line, more = text[:end], space_at(text, end) < len(text)
         by_name = self._source.made == "lines" or format_named(self._source.where) is JSON_LINES
-        return is_lines(window.text, by_name=by_name)
+        if not (more or by_name) and _TASKS_FIRST.match(text):
+            return False  # nearly every document of one line: not read twice to know it
+        first = fields_of(line)
+        if not first:
+            return by_name  # {"tasks": [ in the first line, the tasks in others
+        has_id = any(bytes(first[name])[:1] not in b"[{" for name in ID_SPELLINGS if name in first)
+        # A task may well have a field "tasks"; then it has an id too.
+        return has_id + more + by_name >= (2 if "tasks" in first else 1)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
-        while window.byte(0):
+        while window.peek():
             window.fill(BATCH)
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
             origin = window.origin(0)
-            yield self._decoded(self._batch(OBJECTS, window.drop(end or len(window.text)), origin))
-            window.drop_space(0)
+            yield self._decoded(self._batch("objects", window.drop(end or len(window.text)), origin))
+            window.drop_space()
 
-    def _items(self, at: int) -> Generator[Batch, None, int]:
-        """The tasks of the array that begins at `at`. Gives the place behind it."""
+    def _items(self) -> Iterator[Batch]:
+        """The tasks of the array at the cursor."""
         window, opening = self._window, b""
-        window.open_array(at)
-        if window.byte(1) == b"]":
-            return 2
-        while True:
+        window.take(b"[")
+        window.drop_space(keep=1)
+        mark = window.take(b"]") if window.peek() == b"]" else b","
+        while mark == b",":
+            window.drop_space(keep=1)
+            window.text[:1] = b"["
             window.fill(BATCH)
             opening = opening or _opening(window.text)
-            yield self._guessed(opening) or self._stepped()
-            if window.byte(0) == b"]":
-                return 1
-            window.open_array(0)
+            yield self._next(opening)
+            mark = window.take(b",", b"]")
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
         origin = self._window.origin(1, 1)
         text = self._window.drop(cut)
         text += b"]"
-        return self._batch(ARRAY, text, origin)
+        return self._batch("array", text, origin)
 
-    def _guessed(self, opening: bytes) -> Batch | None:
-        """A batch that ends where a task seems to begin, or the array to end; None if it does not."""
-        for cut in _cuts(self._window, opening):
-            if self._guesses:
-                batch = self._array(cut)
-                with contextlib.suppress(*UNREADABLE):
-                    self._decode(batch)
-                if batch.rows:
-                    return batch
-                self._window.put_back(batch.text[:-1])
-                self._guesses -= 1
-        return None
+    def _next(self, opening: bytes) -> Batch:
+        """A batch that ends where a task seems to begin, or the array to end; failing that, behind enough tasks.
 
-    def _stepped(self) -> Batch:
-        """A batch that ends at the comma behind enough tasks, or at the bracket behind the last. Raises Damage."""
+        Raises Damage.
+        """
         window = self._window
+        for cut in _cuts(window, opening)[: self._guesses]:
+            batch = self._array(cut)
+            with contextlib.suppress(*UNREADABLE):
+                self._decode(batch)
+            if batch.rows:
+                return batch
+            window.put_back(batch.text[:-1])
+            self._guesses -= 1
+        window.at = 1
         try:
-            at = window.after(1)
-            while window.expect(at, b",", b"]") == b"," and at < BATCH:
-                at = window.after(window.skip_space(at + 1))
+            window.step()
+            while window.expect(b",", b"]") == b"," and window.at < BATCH:
+                window.take(b",")
+                window.step()
         except Damage:
             # The decoding finds the same damage, and of_text knows how to report it.
-            self._decoded(self._batch(ARRAY, window.text, window.origin(1, 1)))
+            self._decoded(self._batch("array", window.text, window.origin(1, 1)))
             raise
-        return self._decoded(self._array(at))
+        return self._decoded(self._array(window.at))
 
     def _document(self) -> Iterator[Batch]:
         """`{"tasks": [...], ...}`, or tasks at the place that was named. What is beside them is only stepped over.
@@ -202,128 +209,110 @@ class _Cutter:
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
         window, asked, values = self._window, self._source.tasks_field, list[Value]()
-        self._found = asked == ROOT
-        at = window.skip_space(1)
-        behind = yield from (self._by_id(at) if self._found else self._at_path(asked or "tasks", at, values))
-        end = window.dropped + behind
-        more = window.byte(behind := window.skip_space(behind))
+        self._bracket = b"{" if asked == ROOT else b""
+        yield from (self._by_id() if self._bracket else self._at_path(asked or "tasks", values))
+        more = window.peek()
         if more == b"{" and asked is not None:  # JSON lines
             raise no_document(asked, self._source.where)
-        if not self._found:
+        if not self._bracket:
+            if more == b",":
+                raise Damage("expected a value, found ,", window.at)
+            window.at = 0
             if more == b"{":  # objects of several lines each
                 yield from self._lines()
                 return
-            if more == b",":
-                raise Damage("expected a value, found ,", behind)
-            place = only_place(window.text, values, self._source, window.origin(0).at())
-            if place is None:
-                yield from self._by_id(window.skip_space(1))
-            else:
-                self.title, at = place
-                yield from self._items(at)
-        self._refuse_more(end - window.dropped)
+            self.title = only_place(window.text, values, window.origin(0))
+            yield from (self._by_id() if self.title is None else self._at_path(self.title, []))
+        self._refuse_more()
 
-    def _at_path(self, path: str, at: int, values: list[Value]) -> Generator[Batch, None, int]:
-        """The tasks at a path in an object, whose first key or end is at `at`. Gives the place behind the object.
-
-        `values` gets what is in the object, unless there are tasks.
-        """
-        window, seen, mark = self._window, set[str](), self._window.byte(at)
-        while mark != b"}":
-            key, at = window.read_key(at)
-            begins, rest, opening = at, rest_of(path, key), window.byte(at)
+    def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
+        """The tasks at a path in the object at the cursor. `values` gets what is in it, unless there are tasks."""
+        window, seen = self._window, set[str]()
+        for key in window.fields():
+            begins, rest, opening = window.at, rest_of(path, key), window.peek()
             if path.startswith("*"):
                 self.title = key
-                rest = rest if rest or self._has_objects(at) else None
+                rest = rest if rest or self._has_objects() else None
             if rest is None or (rest and opening != b"{"):
-                at = window.after(at)
-            elif key in seen or (not rest and self._found and "*" not in (self._source.tasks_field or "")):
-                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+                window.step()
+            elif key in seen or (not rest and self._bracket and "*" not in (self._source.tasks_field or "")):
+                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
             elif rest:
                 seen.add(key)
-                at = window.skip_space((yield from self._at_path(rest, window.skip_space(at + 1), [])))
+                yield from self._at_path(rest, [])
             elif opening not in (b"[", b"{", b""):
-                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", at, hint=SHAPES)
+                raise Damage(f"{shown(key)} is neither a list nor an object of tasks", window.at, hint=SHAPES)
             else:
-                if self._opening not in (b"", opening):
+                if self._bracket not in (b"", opening):
                     problem = f"* stands for lists and for objects of tasks: {shown(key)} is unlike those before"
-                    raise Damage(problem, at, hint="name one of them")
+                    raise Damage(problem, window.at, hint="name one of them")
                 seen.add(key)
-                self._found, self._opening = True, opening
-                tasks = self._by_id(window.skip_space(at + 1)) if opening == b"{" else self._items(at)
-                at = window.skip_space((yield from tasks))
-            if not self._found:
-                values.append((key, begins, at))
-            mark = window.expect(at, b",", b"}")
-            if mark == b",":
-                at = window.skip_space(at + 1)
-            if self._found:
-                window.drop(at)
-                at = 0
-        return at + 1
+                self._bracket = opening
+                yield from (self._by_id() if opening == b"{" else self._items())
+            if self._bracket:
+                window.drop(window.at)
+            else:
+                values.append((key, begins, window.at))
 
-    def _has_objects(self, at: int) -> bool:
-        """Whether what begins at `at` is a list or an object whose first value is an object."""
-        window, opening = self._window, self._window.byte(at)
-        inside = window.skip_space(at + 1) if opening in (b"[", b"{") else at + 1
-        if opening == b"{" and window.byte(inside) == b'"':
-            _, inside = window.read_key(inside)
-        return opening in (b"[", b"{") and window.byte(inside) == b"{"
+    def _has_objects(self) -> bool:
+        """Whether a list or an object is at the cursor whose first value is an object."""
+        window, before = self._window, self._window.at
+        found = False
+        with contextlib.suppress(Damage):  # whoever steps over it tells
+            found = next(window.fields(), None) is not None and window.peek() == b"{"
+        window.at = before
+        return found
 
-    def _by_id(self, at: int) -> Generator[Batch, None, int]:
-        """The tasks of an object that has each under its id; `at` as above. Gives the place behind the object."""
-        window, mark, seen = self._window, self._window.byte(at), set[str]()
-        while mark != b"}":
-            key, begins = window.read_key(at)
+    def _by_id(self) -> Iterator[Batch]:
+        """The tasks of the object at the cursor, which has each under its id."""
+        window, seen = self._window, set[str]()
+        for key in window.fields():
             if key in seen:
-                raise Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
+                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
             seen.add(key)
-            at = window.after(begins)
-            if window.byte(begins) != b"{":
+            begins = window.step()
+            if window.text[begins : begins + 1] != b"{":
                 raise Damage("the task is not a JSON object", begins)
-            yield self._decoded(self._keyed(key, begins, at))
-            mark = window.expect(at, b",", b"}")
-            if mark == b",":
-                at = window.skip_space(at + 1)
-            if at >= BATCH:
-                window.drop(at)
-                at = 0
-        return at + 1
+            yield self._decoded(self._keyed(key, begins))
+            if window.at >= BATCH:
+                window.drop(window.at)
 
-    def _keyed(self, key: str, at: int, end: int) -> Batch:
-        """The task that lies under this key: its `id`, if it has none."""
-        text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
+    def _keyed(self, key: str, at: int) -> Batch:
+        """The task from `at` to the cursor, which lies under this key: its `id`, if it has none."""
+        window, id = self._window, b'"id":' + msgspec.json.encode(key)
+        text = window.text[at : window.at]
         fields = FIELDS.decode(text)
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         whole = bytearray().join((lead, text[cut:], b"]"))
-        return self._batch(ARRAY, whole, self._window.origin(at + cut, len(lead)), key)
+        return self._batch("array", whole, window.origin(at, len(lead) - cut), key)
 
-    def _refuse_more(self, at: int) -> None:
-        end = self._window.skip_space(at)
-        if self._window.byte(end):
-            raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
+    def _refuse_more(self) -> None:
+        if self._window.peek():
+            hint = "remove what follows the library"
+            raise Damage("there is more text after the end of the library", self._window.at, hint=hint)
 
 
 def _opening(text: bytearray) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
+    cursor = Cursor(text, 1)
     with contextlib.suppress(Damage):
-        if found := _OPENING.match(text, text.rfind(b"}", 0, Cursor(text).after(1))):
+        cursor.step()
+        if found := _OPENING.match(text, text.rfind(b"}", 0, cursor.at)):
             return found[0]
     return b""
 
 
-def _cuts(window: Window, opening: bytes) -> Iterator[int]:
+def _cuts(window: Window, opening: bytes) -> list[int]:
     """Where the array seems to end, or the last task to begin that is not too far in the text."""
-    text = window.text
-    if window.ended and len(text) <= 2 * BATCH and (end := text.rfind(b"]")) >= 0:
-        yield end
-        text = window.text  # it was dropped, and put back
+    text, cuts = window.text, list[int]()
+    if window.ended and len(text) <= 2 * BATCH:
+        cuts.append(text.rfind(b"]"))
     if opening:  # as late as can be: what is left is copied
         at = text.rfind(opening, 0, 2 * BATCH)
         at = text.find(opening, 2 * BATCH) if at < 0 else at
-        if at >= 0:
-            yield text.index(b",", at)
+        cuts.append(text.index(b",", at) if at >= 0 else -1)
+    return [cut for cut in cuts if cut >= 0]
 
 
 def _end_of_tasks(text: bytearray) -> int:
@@ -334,7 +323,7 @@ def _end_of_tasks(text: bytearray) -> int:
     at = len(text)
     while at >= BATCH and (at := text.rfind(b"\n", 0, at)) > 0:
         before, behind = at - 1, space_at(text, at)
-        while before > 0 and text[before] in SPACE:
+        while before > 0 and text[before : before + 1].isspace():
             before -= 1
         if text[before : before + 1] == b"}" and text[behind : behind + 1] == b"{":
             return behind

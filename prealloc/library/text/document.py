@@ -11,9 +11,8 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.library.rows import FIELDS
-from prealloc.library.text.cursor import Cursor
+from prealloc.library.text.cursor import Cursor, Origin
 from prealloc.library.text.refuse import rewrite_json
-from prealloc.library.text.sources import Source
 from prealloc.model.words import listed, shown, word
 
 ROOT = "."
@@ -40,19 +39,21 @@ def rest_of(path: str, key: str) -> str | None:
     """What is left of a path behind a key; None where it does not lead there."""
     if path in (key, "*"):
         return ""
-    return next((path.removeprefix(head) for head in (f"{key}.", "*.") if path.startswith(head)), None)
+    if path.startswith((f"{key}.", "*.")):
+        return path[len(key) + 1 :] if path.startswith(f"{key}.") else path[2:]
+    return None
 
 
-def only_place(text: bytearray, values: Sequence[Value], source: Source, begins: str) -> tuple[str, int] | None:
-    """The only list of objects of a document without "tasks", and where it begins; None if all its values are tasks.
+def only_place(text: bytearray, values: Sequence[Value], origin: Origin) -> str | None:
+    """The only list of objects of a document without "tasks", by its key; None if all its values are tasks.
 
     Raises LibraryError, with the places that may be named, if there is not one such list, and not every value an
-    object; or if another place was named. `begins` says where the document does.
+    object; or if another place was named.
     """
-    asked, where = source.tasks_field, source.where
+    asked, where = origin.source.tasks_field, origin.source.where
     lists = [(end - at, (key,), keys) for key, at, end in values if (keys := _keys(text, at)) is not None]
     if len(lists) == 1 and asked is None:
-        return next((key, at) for key, at, _ in values if key == lists[0][1][0])
+        return lists[0][1][0]
     split = [value for value in values if value[0] in _SPLIT]
     columns = split if len(split) == 2 else values
     if len(columns) > 1 and not lists and all(_COLUMN.match(text, at) for _, at, _ in columns):
@@ -77,7 +78,7 @@ def only_place(text: bytearray, values: Sequence[Value], source: Source, begins:
         problem = f"several lists in it may be the tasks: {listed(ascii(path[0]) for _, path, _ in lists)}"
     if len(values) == len(lists) > _LISTS_SHOWN:
         hint = f"make every task an object: {rewrite_json(where, _EACH)}"
-    raise LibraryError(problem, where=", ".join(filter(None, [where, begins])), hint=hint)
+    raise LibraryError(problem, where=", ".join(filter(None, [where, origin.at()])), hint=hint)
 
 
 def _refuse_columns(text: bytearray, values: Sequence[Value], where: str) -> NoReturn:
@@ -107,7 +108,7 @@ def _libraries_in(key: str, fields: dict[str, Raw]) -> Iterator[_Found]:
 def _keys(text: bytes | bytearray, at: int = 0) -> frozenset[str] | None:
     """The keys of the first object in a list of objects; None where none begins."""
     found = _LIST_OF_OBJECTS.match(text, at)
-    return found and frozenset(key for key, _ in Cursor(text).fields(found.end() - 1))
+    return found and frozenset(Cursor(text, found.end() - 1).fields())
 
 
 def _named(found: Sequence[_Found]) -> str:

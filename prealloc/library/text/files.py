@@ -20,7 +20,6 @@ from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
 from prealloc.library.text.document import ROOT
-from prealloc.library.text.formats import OBJECTS
 from prealloc.library.text.kinds import Task, first_task, has_id, how_to_give, in_folder, items_in, unlike, whole_task
 from prealloc.library.text.refuse import no_document
 from prealloc.library.text.sources import Proof, Source, file_source
@@ -112,11 +111,11 @@ def _lines(batch: Batch, more: Mapping[str, str]) -> Iterator[bytes]:
     added = {name: Raw(msgspec.json.encode(text)) for name, text in more.items()}
     if added:
         batch.refuse_twice()
-        yield from (msgspec.json.encode(added | FIELDS.decode(text)) + b"\n" for text in batch.layout.texts)
-    elif batch.fmt is OBJECTS:
+        yield from (msgspec.json.encode(added | FIELDS.decode(text)) + b"\n" for text in batch.texts)
+    elif batch.layout == "objects":
         yield bytes(batch.text) + b"\n"
     else:
-        yield from (bytes(text) + b"\n" for text in batch.layout.texts)
+        yield from (bytes(text) + b"\n" for text in batch.texts)
 
 
 def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:

@@ -22,12 +22,11 @@ from prealloc.library.disk import bytes_of, files_below, head_of
 from prealloc.library.formats import binary_format, format_named
 from prealloc.library.rows import FIELDS, NULL
 from prealloc.library.text.batches import batches
-from prealloc.library.text.cursor import Damage
+from prealloc.library.text.cursor import Damage, Window
 from prealloc.library.text.document import ROOT
 from prealloc.library.text.other_formats import MARKUP, TABLES, json_of
 from prealloc.library.text.refuse import HEAD, text_lines
 from prealloc.library.text.sources import Proof, file_source
-from prealloc.library.text.window import Window
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.document import UNREADABLE
 from prealloc.model.spelling import ID_SPELLINGS
@@ -91,11 +90,12 @@ def first_task(file: Path) -> Task:
     source = file_source(file)
     with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
         window = Window(pieces, source)
-        window.fill(HEAD)
-        at = window.skip_space(len(codecs.BOM_UTF8) if window.text.startswith(codecs.BOM_UTF8) else 0)
-        if window.byte(at) != b"{" or _LIBRARY.match(window.text, at) or window.byte(end := window.after(at)):
+        if window.peek() != b"{" or _LIBRARY.match(window.text, window.at):
             return {}  # known by its beginning, mostly: it may be large
-        fields = FIELDS.decode(memoryview(window.text)[at:end])
+        at = window.step()
+        if window.peek():
+            return {}
+        fields = FIELDS.decode(memoryview(window.text)[at : window.at])
         return {} if _TASKS.match(bytes(fields.get("tasks", b""))) else fields
     return {}
 
