@@ -22,7 +22,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, texts_at, values_at
-from prealloc.library.text.table import if_without_names
+from prealloc.library.text.other_formats import if_without_names
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS

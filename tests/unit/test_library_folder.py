@@ -46,6 +46,12 @@ def test_a_longer_difficulty_is_another_one(tmp_path: Path) -> None:
     assert read_library(tmp_path, difficulty="very_easy").ids == ["tasks_very_easy_with_workflows.json"]
 
 
+def test_hidden_files_are_of_no_difficulty(tmp_path: Path) -> None:
+    """Law: what macOS leaves beside a copied file does not make its difficulty ambiguous."""
+    put(tmp_path, "a_easy.json", "._a_easy.json")
+    assert read_library(tmp_path, difficulty="easy").ids == ["a_easy.json"]
+
+
 def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
     """Law: prealloc does not guess among equals; it lists them."""
     put(tmp_path, "a_easy.json", "b_easy.json")

@@ -19,7 +19,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.text.in_python import NAME
+from prealloc.library.text.sources import IN_PYTHON
 from prealloc.model.fields import Fields
 
 
@@ -60,8 +60,10 @@ FIXABLE: dict[str, str | bytes] = {
     "lists.json": "[[1, 2], 3]\n[[3, 4], 5]\n",
     "no names.csv": "What is 1?,1,A\nWhat is 2?,2,B\n",
     "no names.tsv.gz": gzip.compress(b"The boy laughed, and all of the girls did so too .\tx\nThe girl .\ty\n"),
+    "semicolons.csv.gz": gzip.compress(b"1;x\n2;y\n"),
     "same names.csv": "\n1;x;x\n2;x;y\n",
     "blanks.csv": 'q\n"What is 1, or 2?" \n"And 3?"  \n',
+    "blanks.csv.gz": gzip.compress(b'q,n\n"So, yes" ,1\n"No" ,2\n'),
     "words.txt": "Do a\n\nDo b\n",
     "queries.sql": "SELECT 1\nSELECT 2\n",
     "run.conf": "# of ours\nDo a: [\nDo b: {\n",
@@ -310,7 +312,11 @@ def test_no_place_is_told_in_lines_that_nobody_wrote(tmp_path: Path) -> None:
     folder.mkdir()
     for name, task in zip("ab", tasks, strict=True):
         (folder / f"{name}.json").write_text(json.dumps(task))
-    for library, where, file in ((table, table, ""), (folder, folder, f", in {folder / 'b.json'}"), (tasks, NAME, "")):
+    for library, where, file in (
+        (table, table, ""),
+        (folder, folder, f", in {folder / 'b.json'}"),
+        (tasks, IN_PYTHON, ""),
+    ):
         with pytest.raises(LibraryError, match="the task's id is empty") as caught:
             read_library(library)
         assert caught.value.where == f"{where}, task 1 (id ''){file}"

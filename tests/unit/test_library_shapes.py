@@ -23,7 +23,7 @@ from small_tasks import TASKS, essence, lines, planned
 from prealloc.api import libraries
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.text import table
+from prealloc.library.text.other_formats import as_json
 from prealloc.worker.guard import library_files
 
 
@@ -269,7 +269,7 @@ def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
 )
 def test_a_table_is_read_as_spreadsheets_and_pandas_write_it(text: str, rows: list[dict[str, str]]) -> None:
     """Law: rows without text are none; blanks around names, or behind each mark, are no part; an index has a name."""
-    made = [json.loads(row) for row in table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+    made = [json.loads(row) for row in as_json(iter([text.encode()]), ".csv", "t.csv")]
     assert made == rows
 
 
@@ -277,7 +277,7 @@ def test_blanks_do_not_tell_columns_apart() -> None:
     """Law: two names that differ in blanks are one; a title has no title of its own in a table of one column."""
     for text, told in (("q,q \nx,y\n", "two columns are called 'q'"), ("q\nx\ny,z\n", "the row has 2 cells")):
         with pytest.raises(LibraryError, match=told) as caught:
-            [*table.lines_of_table(iter([text.encode()]), ",", "t.csv")]
+            [*as_json(iter([text.encode()]), ".csv", "t.csv")]
         assert "title" not in str(caught.value.hint)
 
 
@@ -293,7 +293,7 @@ def test_a_long_cell_is_not_joined_again_with_each_piece(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(io, "StringIO", Counted)
     pieces = [b"id,c\r", b'\na,"', *[b"x" * 100] * 500, b"\r", b'\n"', b"\r\nb,y"]
-    rows = [json.loads(row) for row in table.lines_of_table(iter(pieces), ",", "t.csv")]
+    rows = [json.loads(row) for row in as_json(iter(pieces), ".csv", "t.csv")]
     assert rows == [{"id": "a", "c": "x" * 50_000 + "\r\n"}, {"id": "b", "c": "y"}]
     assert searched < 200_000
 

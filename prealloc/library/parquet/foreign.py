@@ -19,8 +19,8 @@ from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.packed.library import StoredNames
 from prealloc.library.packed.table import DIGEST_BYTES
 from prealloc.library.rows import NOTHING, Counts
+from prealloc.library.text.other_formats import refuse_alike
 from prealloc.library.text.refuse import no_tasks, python
-from prealloc.library.text.table import refuse_alike
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD

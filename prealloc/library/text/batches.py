@@ -91,7 +91,7 @@ class _Cutter:
             raise LibraryError(problem, where=self._source.where, hint="write the tasks into it, or give another file")
         try:
             asked = self._source.tasks_field
-            if asked is not None and (begins == b"[" or self._source.made == "lines"):
+            if asked is not None and begins == b"[":
                 raise no_document(asked, self._source.where)
             if begins == b"[" and not _LINES_OF_LISTS.match(window.text):
                 yield from self._items()

@@ -70,5 +70,3 @@ def documents(text: str) -> list[Any]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"it holds the character U+{error.character:04X}, line {line}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None

@@ -9,24 +9,27 @@ import contextlib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import msgspec
+
+from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress, head_of, open_library_file, pieces_of
-from prealloc.library.formats import binary_format, loaded
-from prealloc.library.text.markup import MARKUP, json_of
+from prealloc.library.formats import PARTS, LibraryFormat, binary_format, loaded
+from prealloc.library.text.other_formats import MARKUP, TABLES, as_json, refuse_alike
 from prealloc.library.text.refuse import HEAD, refuse_binary
-from prealloc.library.text.table import TABLES, lines_of_table
 from prealloc.library.unpack import name_parts, unpack_stream
 from prealloc.model.fields import COMMON, Fields
+from prealloc.model.json_value import MOST_DEPTH, NoJson, check_json
+from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.words import shown
 
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 # A file, and a stream as `datasets` saves it.
-
-OTHER = (*TABLES, *MARKUP, ".arrow", ".feather")
-"""How the name ends of what is not JSON, and is read as if it were."""
+IN_PYTHON = "tasks in Python"
+_ROWS = 1_000
 
 
 class Proof:
@@ -55,13 +58,14 @@ class Source(NamedTuple):
     """The same for messages."""
     read: Callable[[Proof, Progress | None], Generator[bytes]]
     """Gives the text. Raises LibraryError."""
+    format: LibraryFormat | None = None
+    """What opens it without reading it as a text; None if it is one."""
     made: Literal["lines", "document"] | None = None
     """As what JSON it was made of something else, which has its tasks at other places."""
     once: bool = False
     """Whether it is gone when it has been read."""
     took: Sequence[str] = ()
-    """Which files of a folder it is, and what was odd when they were read; nothing where there was nothing to choose.
-    """
+    """Which files of a folder it is, and what was odd when they were read; empty where there was no choice."""
     tasks_field: str | None = None
     """Where in a document the tasks are, if somebody said it."""
     file_of: Callable[[int], Path] | None = None
@@ -96,12 +100,12 @@ def file_source(
     `fields` and `keep` say what must be JSON of rows.
     """
     where, head, ending = str(path), head_of(path), name_parts(path.name).ending
-    format, is_arrow = binary_format(head), head.startswith(_ARROW)
+    format, is_arrow = PARTS if os.path.isdir(path) else binary_format(head), head.startswith(_ARROW)
 
     def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
         file = open_library_file(path) if descriptor is None else os.dup(descriptor)
-        pieces = pieces_of(file, where, proof, progress)
-        try:
+        # The pieces are closed first: they have a thread that reads.
+        with open(file, "rb"), contextlib.closing(pieces_of(file, where, proof, progress)) as pieces:
             if format or is_arrow:
                 deque(pieces, maxlen=0)  # for those who count and hash them
             if format:
@@ -109,18 +113,11 @@ def file_source(
             elif is_arrow:
                 lines_of_arrow = loaded("parquet.library:lines_of_arrow", where)
                 yield from (row + b"\n" for row in lines_of_arrow(file, where, fields, keep))
-            elif ending in TABLES:
-                yield from lines_of_table(_unpacked(pieces, where), TABLES[ending], where)
-            elif ending in MARKUP:
-                yield json_of(_unpacked(pieces, where), ending, where)
             else:
-                yield from _unpacked(pieces, where)
-        finally:
-            pieces.close()  # it has a thread that reads
-            os.close(file)
+                yield from as_json(_unpacked(pieces, where), ending, where)
 
     is_rows = format or is_arrow or ending in TABLES
-    return Source(path, where, read, "lines" if is_rows else "document" if ending in MARKUP else None)
+    return Source(path, where, read, format, "lines" if is_rows else "document" if ending in MARKUP else None)
 
 
 def _unpacked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -140,3 +137,51 @@ def _read_stdin(proof: Proof, progress: Progress | None) -> Generator[bytes]:
 
 
 STDIN = Source("-", "standard input", _read_stdin, once=True)
+
+
+def python_source(tasks: Any, needed: frozenset[str]) -> Source:
+    """An iterable of mappings; a `datasets.Dataset`, a pandas or polars frame, an Arrow table.
+
+    Only the values of fields that are `needed` have to be JSON. Another value that is not JSON is left out of its task.
+    """
+
+    def read(proof: Proof, progress: Progress | None) -> Generator[bytes]:
+        for place, task in enumerate(_rows(tasks)):
+            line = _line(task, f"{IN_PYTHON}, task {place}", needed)
+            proof(line)
+            yield line
+
+    return Source(IN_PYTHON, IN_PYTHON, read, made="lines", once=True)
+
+
+def _rows(tasks: Any) -> Iterator[Any]:
+    if hasattr(tasks, "iter_rows"):  # polars
+        yield from tasks.iter_rows(named=True)
+    elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
+        yield from tasks.to_dict("records")
+    elif hasattr(tasks, "to_batches"):  # Arrow, of which a batch may be all
+        refuse_alike(tasks.schema.names, IN_PYTHON)
+        for batch in tasks.to_batches():
+            for at in range(0, batch.num_rows, _ROWS):
+                yield from batch.slice(at, _ROWS).to_pylist()
+    elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
+        yield from tasks
+    else:
+        problem = f"a task library is a path or an iterable of mappings, not {type(tasks).__name__}"
+        raise LibraryError(problem, where=IN_PYTHON, hint="give a list of dicts")
+
+
+def _line(task: Any, where: str, needed: frozenset[str]) -> bytes:
+    if not isinstance(task, Mapping):
+        raise LibraryError(f"the task is not a mapping but {type(task).__name__}", where=where, hint="give dicts")
+    fields = {}
+    for name, value in task.items():
+        try:
+            plain = value.tolist() if hasattr(value, "tolist") else value  # of numpy: as Python has it
+            check_json({name: plain}, "task", MOST_DEPTH + 1)
+            fields[name] = plain
+        except NoJson as error:
+            if name in needed or EVERY_FIELD in needed:
+                hint = "make it JSON: text, numbers, lists and dicts; or keep other fields"
+                raise LibraryError(str(error), where=where, hint=hint) from None
+    return msgspec.json.encode(fields) + b"\n"
