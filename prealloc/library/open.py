@@ -17,7 +17,6 @@ from prealloc.library.base import Library
 from prealloc.library.disk import Notes, Progress, bytes_of, head_of
 from prealloc.library.formats import PARTS, format_named
 from prealloc.library.naming import needed
-from prealloc.library.packed.index import TaskIndex, index_in_memory, moved_aside
 from prealloc.library.rows import checked_keep
 from prealloc.library.text.files import of_files, within
 from prealloc.library.text.kinds import libraries_below, offer, stem
@@ -65,6 +64,8 @@ def read_library(
     elif not (text.once or text.made):
         opened = None if stream else _by_index(path, keep, fields, notes)
         if not (opened or shortlist) and bytes_of(path) > MOST_HELD and packing(head_of(path, 4)) is None:
+            from prealloc.library.packed.index import index_in_memory
+
             opened = index_in_memory(path, keep=keep, fields=fields, progress=progress)
     elif text.path == STDIN.path and shortlist is None:
         hint = "save it to a file, and give that"
@@ -156,6 +157,8 @@ def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Notes) -
     """The library in a file by its index. Returns None if none fits, or if the file cannot be read: reading tells."""
     if not (head_of(file, 1) and any(map(os.path.lexists, index_places(file)))):
         return None
+    from prealloc.library.packed.index import TaskIndex, moved_aside
+
     try:
         index = TaskIndex.open(file, keep=keep, fields=fields)
         if (index.info.fields or COMMON).tasks_field == fields.tasks_field:
