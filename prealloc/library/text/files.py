@@ -59,7 +59,7 @@ def of_files(path: Path, asked: Fields, keep: Sequence[str]) -> Source | None:
 def within(source: Source, tasks_field: str | None) -> Source:
     """The tasks at a place in a document; at several, a task without a type has the name of its list.
 
-    Raises LibraryError for a library that is no document.
+    Raises LibraryError for a library that is not a document.
     """
     if tasks_field is None:
         return source
