@@ -11,6 +11,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, texts_at, values_at
+from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, named, texts_at, values_at
 from prealloc.library.text.other_formats import if_without_names
+from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
@@ -188,8 +190,9 @@ class Naming(NamedTuple):
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
         """A task's object as we spell it: its text, if that is spelled so."""
-        if self.fields == COMMON and self.types.names and int not in (self.ids.kind, self.types.kind):
-            return bytes(text)
+        with suppress(*UNREADABLE):
+            if self.fields == COMMON and named(FIELDS.decode(text)) == (id, type):
+                return bytes(text)
         return own_text(text, id, type, self.fields.workflow_field)
 
 
