@@ -97,7 +97,7 @@ def test_a_number_of_any_length_is_an_id_everywhere(tmp_path: Path) -> None:
         ([{"id": "a", "level": 1, "repo": "r"}, {"id": "b", "level": 2, "repo": "s"}], ["a", "b"], ["r", "s"]),
         ([{"id": "a", "sites": ["x", "y"]}, {"id": "b", "sites": ["z"]}], ["a", "b"], ["x+y", "z"]),
         ([{"id": "a", "type": ["x", "y"]}, {"id": "b", "type": "z"}], ["a", "b"], ["x+y", "z"]),
-        ([{"id": "a", "task_type": ["x"], "type": "t"}, {"id": "b", "type": "u"}], ["a", "b"], ["x", "u"]),
+        ([{"id": "a", "task_type": ["x"], "type": "t"}, {"id": "b", "type": "u"}], ["a", "b"], ["t", "u"]),
         ([{"id": "a", "sites": ["x"]}, {"id": "b", "sites": []}], ["a", "b"], ["task"] * 2),
         ([{"id": "a", "domain": "d"}, {"id": "b"}], ["a", "b"], ["task"] * 2),
     ],
