@@ -115,7 +115,7 @@ def json_path(library: str | Path, difficulty: str | None, **named: Unpack[Field
     if text is None or text.made:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
-            "only one list in a JSON file can be indexed: tasks of other formats are read without an index",
+            "only one list in a JSON file can be indexed, or one object of tasks: others are read without an index",
             where=str(library),
             hint=hint,
         )

@@ -82,8 +82,8 @@ def new_database(out: Path, *, force: bool) -> Iterator[Add]:
             rows = zip(positions, *columns.take_rows(records), strict=True)
             for position, id, type, proof, workflow, fields in rows:
                 connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)", (position, id, type, proof))
-                flow = (None, None) if workflow is None else (len(workflow), pack(workflow))
-                body = (position, *flow, len(fields), pack(fields))
+                flow = (None, None) if workflow is None else (len(workflow), sqlar_pack(workflow))
+                body = (position, *flow, len(fields), sqlar_pack(fields))
                 connection.execute("INSERT INTO bodies VALUES (?, ?, ?, ?, ?)", body)
 
         with filling(write, _BYTES_AT_ONCE) as add:
@@ -146,8 +146,8 @@ class DatabaseLibrary(PackedLibrary):
     def _text(self, position: int, row: tuple[object, ...] | None) -> bytes:
         try:
             workflow, workflow_bytes, fields, fields_bytes = row or (None, None, None, None)
-            flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
-            return joined(flow, unpack(fields, fields_bytes))
+            flow = None if workflow is None and workflow_bytes is None else sqlar_unpack(workflow, workflow_bytes)
+            return joined(flow, sqlar_unpack(fields, fields_bytes))
         except ValueError as error:
             raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
 
@@ -203,13 +203,13 @@ def _rows(connection: sqlite3.Connection, where: str) -> Iterator[StoredNames]:
         first += len(some)
 
 
-def pack(text: bytes) -> bytes:
+def sqlar_pack(text: bytes) -> bytes:
     """The text in zlib's format, or as it is where that is not smaller: a blob as long as the text is the text."""
     packed = zlib.compress(text)
     return packed if len(packed) < len(text) else text
 
 
-def unpack(blob: object, size: object) -> bytes:
+def sqlar_unpack(blob: object, size: object) -> bytes:
     """The text of `size` bytes in the blob. Raises ValueError. Never makes more than `size` + 1 bytes."""
     if not isinstance(blob, bytes) or not isinstance(size, int):
         raise ValueError("it is not a blob with a size")

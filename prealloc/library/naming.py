@@ -11,7 +11,6 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,10 +21,9 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, named, texts_at, values_at
+from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, texts_at, values_at
 from prealloc.library.text.other_formats import if_without_names
-from prealloc.model.document import UNREADABLE
-from prealloc.model.fields import COMMON, Fields
+from prealloc.model.fields import Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
 from prealloc.model.task_hash import stable_hashes
@@ -117,9 +115,7 @@ class Column:
             return columns[0] if self.lacking is None else None
         found = []
         for place, *values in zip(places if columns else places[:1], *columns, strict=True):
-            named = [(name, int if type(value) is int else str) for value in values if (name := self.read(value))]
-            # The first that is a string; else the first that is a number.
-            name, kind = next((each for each in named if each[1] is str), named[0] if named else (None, None))
+            name, kind = self._first(values)
             if name is None or self.kind not in (None, kind):
                 if self.lacking is None:
                     self.lacking, self.instead = place, next((each for each in values if each is not None), None)
@@ -128,15 +124,20 @@ class Column:
                 found.append(name)
         return found if self.lacking is None else None
 
+    def _first(self, values: Iterable[Any]) -> tuple[str | None, type | None]:
+        """The first that is a string, else the first that is a number; and which of them it is."""
+        found = [(name, int if type(value) is int else str) for value in values if (name := self.read(value))]
+        return next((each for each in found if each[1] is str), found[0] if found else (None, None))
+
     @property
     def is_called_id(self) -> bool:
         """Whether it is surely meant as an id, by its name: what is called a name, key or index may be none."""
         return any(name.lower().endswith("id") for name in self.names)
 
-    def problem(self, word: str) -> str:
+    def problem(self, what: str) -> str:
         """What the first task without a name has."""
         if self.instead is None:
-            return f"no {word}"
+            return f"no {what}"
         why = "which is not a name"
         if self.kind is not None and self.read(self.instead) is not None:
             why = f"where those before have {'numbers' if self.kind is int else 'text'}"
@@ -189,10 +190,7 @@ class Naming(NamedTuple):
     """The choice in a sentence; None if there was nothing to choose."""
 
     def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
-        """A task's object as we spell it: its text, if that is spelled so."""
-        with suppress(*UNREADABLE):
-            if self.fields == COMMON and named(FIELDS.decode(text)) == (id, type):
-                return bytes(text)
+        """A task's object as we spell it."""
         return own_text(text, id, type, self.fields.workflow_field)
 
 
@@ -247,7 +245,7 @@ class Names:
             inside = [path for about in reversed(_ABOUT) for path in paths if path.startswith(f"{about}.")]
             nested = {_word(path.partition(".")[2]): path for path in inside}
             common = _spelled(OTHER_TYPES, first, TYPE_SPELLINGS)
-            common = common or [nested[word] for word in map(_word, OTHER_TYPES) if word in nested]
+            common = common or [nested[each] for each in map(_word, OTHER_TYPES) if each in nested]
             self.types = [Column(TYPE_SPELLINGS, _type), *(Column((name,), _type) for name in common)]
             self.types.append(Column(make=lambda places, _: [ONE_TYPE] * len(places)))
         if known is not None:

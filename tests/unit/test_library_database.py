@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stored import PROVED, RECORDS, record, write_all
 
 from prealloc.errors import CannotGoOn, InputError, LibraryError
-from prealloc.library.database import MOST_BYTES, new_database, pack, unpack
+from prealloc.library.database import MOST_BYTES, new_database, sqlar_pack, sqlar_unpack
 
 written, opened = PROVED["database"].write, PROVED["database"].open
 
@@ -202,13 +202,13 @@ def test_a_bomb_unpacks_to_no_more_than_it_says() -> None:
     bomb = zlib.compress(bytes(1 << 24))
     for size in (len(bomb) + 1, 1 << 20, MOST_BYTES + 1, -1, 0):
         with pytest.raises(ValueError, match=r"cannot hold|does not unpack"):
-            unpack(bomb, size)
+            sqlar_unpack(bomb, size)
 
 
 @given(st.binary(max_size=300) | st.integers(0, 300).map(bytes))
 def test_packing_never_makes_a_text_longer(text: bytes) -> None:
     """Law: what is packed unpacks to the same; it is as long as the text only if it is the text."""
-    packed = pack(text)
+    packed = sqlar_pack(text)
     assert len(packed) <= len(text)
     assert (len(packed) < len(text)) or packed == text
-    assert unpack(packed, len(text)) == text
+    assert sqlar_unpack(packed, len(text)) == text

@@ -190,6 +190,24 @@ def test_tasks_come_before_all_other_lists(tmp_path: Path) -> None:
         assert read_library(path).ids == [f"t{n}" for n in range(6)]
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [{"run": {"tasks": 2}}, {"run": {"tasks": [{"id": "x"}]}}, {"z": {"x": []}}, {"n": {"a": {"b": 1}}}],
+)
+@pytest.mark.parametrize("name", ["run.tasks", "*", "*.x", "n.a"])
+def test_the_only_list_may_have_any_name(tmp_path: Path, name: str, beside: dict[str, Any]) -> None:
+    """Law: the only list of a document holds its tasks, also if its name could be a place; so says an index."""
+    path = tmp_path / "t.json"
+    for document in ({**beside, name: TASKS}, {name: TASKS, **beside}):
+        path.write_text(json.dumps(document))
+        assert read_library(path).ids == [f"t{n}" for n in range(6)]
+        libraries.index(path)
+        assert [*read_library(path).ids] == [f"t{n}" for n in range(6)]
+    path.write_text(json.dumps({name: TASKS})[:-1] + f', "{name}": 5}}')
+    with pytest.raises(LibraryError, match="is there twice"):
+        read_library(path)
+
+
 def test_a_key_is_the_id_of_a_task_without_one(tmp_path: Path) -> None:
     """Law: in an object of tasks the key names each that has no id; damage is told by its place in the file."""
     path = tmp_path / "t.json"

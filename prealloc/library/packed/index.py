@@ -199,7 +199,7 @@ class _Columns(ColumnsBuilder):
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         starts = [batch.origin.byte + start for start, _ in batch.spans]
         texts = [memoryview(text) for text in batch.texts]
-        if batch.places:  # the file has none of the ids that were put in from keys
+        if batch.places:  # the lead of such a task, `{"id":"a",` say, stands for the `{` that the file has
             origins = [origin for _, origin in batch.places]
             starts = [origin.byte + origin.lead for origin in origins]
             leads = (origin.lead for origin in origins)

@@ -189,7 +189,7 @@ class ColumnsBuilder:
         self.order = refuse_duplicates_among(self.hash, self.id, where, number)
 
     def pack(self, format: StoredFormat, texts: T) -> tuple[Head[T], list[memoryview]]:
-        """The head and the columns. Counts that were read with a sha256 keep it: the head is right if that is."""
+        """The head and the columns. Counts that were read from a file bring its sha256, which `Columns` compares."""
         pieces = [_little(getattr(self, name)) for name in (*_EVERY, *format.columns, "ids")]
         told = {"sha256": "", **msgspec.structs.asdict(self.counts)}
         head = Head(**told, types=list(self.types), texts=texts)

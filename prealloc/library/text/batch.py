@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -86,7 +86,8 @@ class Batch:
     def walk(self) -> Iterator[Cursor]:
         """Moves a cursor to each task in order, whatever it is, and gives it. Raises Damage at the first damage."""
         cursor = Cursor(self.text)
-        yield from (cursor for _ in (cursor.fields() if self.layout == "array" else cursor.values()))
+        for _ in cursor.fields() if self.layout == "array" else cursor.values():
+            yield cursor
 
     def first(self) -> bytes:
         """The text of the first task; nothing where it is damaged."""
@@ -119,38 +120,38 @@ class Batch:
         return self.origin.source.task(self.origin.task + index, ids.get("id", ids.get("instance_id")))
 
     @cached_property
-    def _cut(self) -> tuple[bytearray, list[int], list[int]]:
+    def _cut(self) -> _Cut:
         # For smaller tasks, cutting costs more than looking at all.
         flows = field_of(self.rows, "workflow") if len(self.text) >= _SMALL_TASK * len(self.rows) else ()
         return _without((flow for flow in flows if flow is not NOTHING), self.text)
 
     @cached_property
     def _left(self) -> list[Raw]:
-        return self.decoded(self._cut[0], Raw)
+        return self.decoded(self._cut.rest, Raw)
 
     @cached_property
     def spans(self) -> Sequence[tuple[int, int]]:
         """Offset and length of each task."""
         (rest, cuts, gone), before_task = self._cut, _BEFORE.match
-        found, at, before = [], 0, 0
+        found, at, gone_before = [], 0, 0
         for length in [len(memoryview(task)) for task in self._left]:
             at = before_task(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
-            begin, at = at + before, at + length
-            before = gone[bisect_left(cuts, at)]
-            found.append((begin, at + before - begin))
+            begin, at = at + gone_before, at + length
+            gone_before = gone[bisect_left(cuts, at)]
+            found.append((begin, at + gone_before - begin))
         return found
 
     @cached_property
     def texts(self) -> Sequence[Raw]:
         """The text of each task."""
-        if self._cut[0] is self.text:
+        if self._cut.rest is self.text:
             return self._left
         view = memoryview(self.text)
         return [Raw(view[start : start + length]) for start, length in self.spans]
 
     def refuse_twice(self, watched: set[str] | None = None) -> None:
         """Raises LibraryError for a task that has one of these keys twice (None: any)."""
-        rest, *_ = self._cut
+        rest = self._cut.rest
         tasks = self.decoded(rest, dict[str, Raw])
         if _are_all(tasks, rest):
             return
@@ -186,7 +187,7 @@ def of_damage(batch: Batch, damage: Damage, index: int = -1, start: int = -1) ->
         problem, at, path = found.problem, damage.value + (found.offset or 0), found.path or ""
     hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
     hint += way_out(problem, batch.where)
-    if start in (damage.at, damage.value):
+    if start in (damage.at, damage.value):  # the task is at fault, or is the value that is
         return LibraryError(problem, where=batch.words(batch.task(index, start), at, path), hint=hint)
     before = batch.origin.task + index
     task = f"after task {before}" if before >= 0 else ""
@@ -257,8 +258,19 @@ def _are_all(fields: Any, text: bytearray) -> bool:
     return text.count(b":") == msgspec.json.encode(fields).count(b":") and b"\\u003" not in text  # \u003a is one too
 
 
-def _without(workflows: Iterable[Raw], text: bytearray) -> tuple[bytearray, list[int], list[int]]:
-    """The text with a 0 in place of each workflow, as far as they are found; where each 0 is; what they cut, summed."""
+class _Cut(NamedTuple):
+    """A text without its workflows."""
+
+    rest: bytearray
+    """It, with a 0 in place of each."""
+    cuts: list[int]
+    """Where each 0 is."""
+    gone: list[int]
+    """How many bytes are gone in front of each 0, and in all."""
+
+
+def _without(workflows: Iterable[Raw], text: bytearray) -> _Cut:
+    """The text without these workflows, as far as they are found."""
     pieces, cuts, gone, done = list[bytes | bytearray](), list[int](), [0], 0
     for workflow in workflows:
         with memoryview(workflow) as raw:
@@ -269,7 +281,7 @@ def _without(workflows: Iterable[Raw], text: bytearray) -> tuple[bytearray, list
             cuts.append(at - gone[-1])
             gone.append(gone[-1] + len(raw) - 1)
             done = at + len(raw)
-    return bytearray().join((*pieces, text[done:])) if pieces else text, cuts, gone
+    return _Cut(bytearray().join((*pieces, text[done:])) if pieces else text, cuts, gone)
 
 
 def _find_value(text: bytearray, start: int, raw: memoryview) -> int | None:

@@ -72,7 +72,7 @@ class _Cutter:
         self._type: type | None = None
         self._guesses = _WRONG_GUESSES
         self._bracket = b""
-        """What opens the tasks of a document, `[` or `{`; nothing until they are found."""
+        """What opens the tasks of a document, `[` or `{`; empty while their place is not known."""
         self.title: str | None = None
         """What it calls their list, where it is not "tasks"."""
         self.last = self._batch("objects", bytearray(), window.origin(0))
@@ -147,8 +147,8 @@ class _Cutter:
         if not first:
             return by_name  # {"tasks": [ in the first line, the tasks in others
         has_id = any(bytes(first[name])[:1] not in b"[{" for name in ID_SPELLINGS if name in first)
-        # A task may well have a field "tasks"; then it has an id too.
-        return has_id + more + by_name >= (2 if "tasks" in first else 1)
+        signs = [has_id, more, by_name]
+        return signs.count(True) >= (2 if "tasks" in first else 1)  # a task may well have a field of this name
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
@@ -165,14 +165,14 @@ class _Cutter:
         window, opening = self._window, b""
         window.take(b"[")
         window.drop_space(keep=1)
-        mark = window.take(b"]") if window.peek() == b"]" else b","
-        while mark == b",":
+        more = window.peek() != b"]" or not window.take(b"]")
+        while more:
             window.drop_space(keep=1)
-            window.text[:1] = b"["
+            window.text[:1] = b"["  # in place of the bracket or the comma before the task
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._next(opening)
-            mark = window.take(b",", b"]")
+            more = window.take(b",", b"]") == b","
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""
@@ -226,12 +226,28 @@ class _Cutter:
                 yield from self._lines()
                 return
             self.title = only_place(window.text, values, window.origin(0))
-            yield from (self._by_id() if self.title is None else self._at_path(self.title, []))
+            yield from (self._by_id() if self.title is None else self._under(self.title))
         self._refuse_more()
+
+    def _under(self, title: str) -> Iterator[Batch]:
+        """The tasks of the list under a key, which may have dots, of the object at the cursor."""
+        for key in self._window.fields():
+            if key != title:
+                self._window.step()
+            elif self._bracket:
+                raise self._twice(key)
+            else:
+                self._bracket = b"["
+                yield from self._items()
+            self._window.drop(self._window.at)
+
+    def _twice(self, key: str) -> Damage:
+        return Damage(f"{shown(key)} is there twice", self._window.key_at, hint=f"keep one {shown(key)}")
 
     def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
         """The tasks at a path in the object at the cursor. `values` gets what is in it, unless there are tasks."""
         window, seen = self._window, set[str]()
+        is_one = "*" not in (self._source.tasks_field or "")
         for key in window.fields():
             begins, rest, opening = window.at, rest_of(path, key), window.peek()
             if path.startswith("*"):
@@ -239,8 +255,8 @@ class _Cutter:
                 rest = rest if rest or self._has_objects() else None
             if rest is None or (rest and opening != b"{"):
                 window.step()
-            elif key in seen or (not rest and self._bracket and "*" not in (self._source.tasks_field or "")):
-                raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
+            elif key in seen or (not rest and self._bracket and is_one):
+                raise self._twice(key)
             elif rest:
                 seen.add(key)
                 yield from self._at_path(rest, [])
@@ -273,7 +289,7 @@ class _Cutter:
         try:
             for key in window.fields():
                 if key in seen:
-                    raise Damage(f"{shown(key)} is there twice", window.at, hint=f"keep one {shown(key)}")
+                    raise self._twice(key)
                 seen.add(key)
                 begins = window.step()
                 if window.text[begins : begins + 1] != b"{":

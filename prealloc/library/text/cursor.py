@@ -67,8 +67,10 @@ def space_at(text: bytes | bytearray, at: int) -> int:
 
 
 class Cursor:
-    """A place in a text that moves from value to value. Every method raises Damage where the text is not JSON."""
+    """A place in a text that moves from value to value. Whatever moves it raises Damage where the text is not JSON."""
 
+    key_at = 0
+    """Where the last key begins."""
     dropped = 0
     """How much of the text was before what is held."""
 
@@ -139,7 +141,8 @@ class Cursor:
     def _key(self) -> str:
         """Moves behind the key here and its colon."""
         self.expect(b'"')
-        key: str = _key.decode(self.text[self.step(_key) : self.at])
+        self.key_at = self.step(_key)
+        key: str = _key.decode(self.text[self.key_at : self.at])
         self.take(b":")
         return key
 
@@ -161,7 +164,7 @@ class Cursor:
             mark = self.take(b",", closing)
 
     def values(self) -> Iterator[str]:
-        """The same for values one behind the other."""
+        """Moves to each value of those that stand one behind the other, in the same way; they have no keys."""
         while self.peek():
             begins = self.at
             yield ""

@@ -15,7 +15,7 @@ from msgspec import Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import is_pattern, readable_name, seen_from
 from prealloc.library.disk import Progress, bytes_of, changed_meanwhile, files_of_pattern, read_file
-from prealloc.library.naming import Names
+from prealloc.library.naming import Column, Names
 from prealloc.library.rows import FIELDS
 from prealloc.library.text.batch import Batch
 from prealloc.library.text.batches import batches
@@ -142,13 +142,14 @@ def _each(folder: Path, files: Sequence[Path], asked: Fields, keep: Sequence[str
         common = Names(COMMON, tasks[0], str(folder))
         common.take(tasks, list)
         best = common.best()[0]
+        has_id = best is not None and not best.is_late
         if took is not None:
-            _refuse_other_kinds(folder, files, tasks, common)
+            _refuse_other_kinds(folder, files, tasks, [] if has_id else common.ids)
             if asked.id_field is None and asked.id_from is None:
                 _refuse_lists(folder, files, tasks, None if best is None else best.names[0])
             took[1:] = _lacking(files, tasks)
         added = [FILE] if FILE in {asked.id_field, asked.type_field, *keep} else []
-        added += ["id"] if best is None or best.is_late else []
+        added += [] if has_id else ["id"]
         names = _names_of(folder, files) if added else [""] * len(files)
         for name, task in zip(names, tasks, strict=True):
             more = dict.fromkeys(added, Raw(msgspec.json.encode(name)))
@@ -165,19 +166,18 @@ def _lacking(files: Sequence[Path], tasks: Sequence[Task]) -> list[str]:
     return [f"{file} has no {', '.join(fields)}, which all others have" for file, fields in lacking if fields]
 
 
-def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], common: Names) -> None:
+def _refuse_other_kinds(folder: Path, files: Sequence[Path], tasks: Sequence[Task], ids: Sequence[Column]) -> None:
     """Raises LibraryError unless all of the files are tasks.
 
-    Such a file has half or less of the fields that at least half of the files have (or of those in each folder that are
-    called as the first); or no id, where most have one that tells them apart.
+    Another file has half or less of the fields that at least half of the files have (or of those in each folder that
+    are called as the first); or none of the `ids` that most have, and that tell them apart.
     """
     of_first = [task for file, task in zip(files, tasks, strict=True) if file.name == files[0].name]
     # Where each folder has two kinds, either is half of all.
     is_kind = 1 < len(of_first) == len({file.parent for file in files})
     odd = unlike(tasks, tasks) or (unlike(of_first, tasks) if is_kind else [])
-    ids = [column.names for column in common.ids if column.is_called_id and not column.is_late]
-    what, best = "the files have few fields in common, so they are not all tasks", common.best()[0]
-    for names in ids if not odd and (best is None or best.is_late) else ():
+    what = "the files have few fields in common, so they are not all tasks"
+    for names in [column.names for column in ids if column.is_called_id and not column.is_late and not odd]:
         own = [next((bytes(task[name]) for name in names if name in task), None) for task in tasks]
         if 2 * own.count(None) < len(tasks) == len({*own}) + own.count(None) - 1:
             what = f"the file has no {names[0]}, and most others have one"

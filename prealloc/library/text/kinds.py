@@ -33,7 +33,7 @@ from prealloc.model.spelling import ID_SPELLINGS
 from prealloc.model.words import listed, quoted
 
 Task = dict[str, Raw]
-OBJECT = (".json", *MARKUP)
+_OBJECT = (".json", *MARKUP)
 """How the name ends of a file that may be a task."""
 _ARROW = (".arrow", ".feather")
 _DATA = (".jsonl", ".ndjson", ".parquet", *_ARROW)
@@ -68,7 +68,7 @@ def in_folder(folder: Path) -> list[Path]:
     files of that name count.
     """
     found = libraries_below(folder)
-    files = [file for file in found if file.suffix.lower() in OBJECT]
+    files = [file for file in found if file.suffix.lower() in _OBJECT]
     depths = [len(file.parts) for file in files]
     for depth in sorted({*depths}):
         names = [file.name for file in files if len(file.parts) == depth]
@@ -85,8 +85,10 @@ def has_id(task: Task) -> bool:
 
 def first_task(file: Path) -> Task:
     """The fields of the object that a file holds, or its text. Returns none if it is anything else, or a library."""
-    if name_parts(file.name).ending not in OBJECT:
-        return {} if stem(file.name) else {"text": NULL}
+    if is_text(file):
+        return {"text": NULL}
+    if name_parts(file.name).ending not in _OBJECT:
+        return {}
     source = file_source(file)
     with contextlib.closing(source.read(Proof(), None)) as pieces, contextlib.suppress(Damage, *UNREADABLE):
         window = Window(pieces, source)
@@ -118,7 +120,7 @@ def whole_task(file: Path, content: bytes, folder: Path, files: Sequence[Path]) 
 
 def is_text(file: Path) -> bool:
     """Whether a file is called neither as a library is, nor as an object."""
-    return name_parts(file.name).ending not in OBJECT and not stem(file.name)
+    return name_parts(file.name).ending not in _OBJECT and not stem(file.name)
 
 
 def unlike(kind: Sequence[Collection[str]], tasks: Sequence[Collection[str]]) -> list[int]:

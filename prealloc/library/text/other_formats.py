@@ -26,7 +26,7 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 """How the name of a table ends, and what separates its cells."""
 MARKUP = (".yaml", ".yml", ".toml")
 _CELL_LIMIT = ProcessSetting(csv.field_size_limit, csv.field_size_limit, max)
-LONGEST_CELL = 2**31 - 1
+_LONGEST_CELL = 2**31 - 1
 # The csv module allows 128 KB by default.
 
 _LONGEST_HEAD = 1 << 20
@@ -77,7 +77,7 @@ def _delimiter(usual: str, head: str) -> str:
 
 def _lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
-    with _CELL_LIMIT.at(LONGEST_CELL):
+    with _CELL_LIMIT.at(_LONGEST_CELL):
         try:
             lines = text_lines(pieces, where)
             blank, head = next(((count, line) for count, line in enumerate(lines) if line.strip()), (0, ""))
@@ -111,7 +111,7 @@ def _as_lines(where: str, delimiter: str, option: str, skip: int = 0) -> str:
         each = f"for file in sorted(glob.glob({where!r}, recursive=True)) "
     text = f"open({path}, encoding='utf-8-sig', newline=str()), {option}, delimiter=chr({ord(delimiter)})"
     rows = f"{each}for row in itertools.islice(csv.DictReader({text}), {skip}, None)"
-    code = f"import {modules}; csv.field_size_limit({LONGEST_CELL}); [print(json.dumps({row})) {rows}]"
+    code = f"import {modules}; csv.field_size_limit({_LONGEST_CELL}); [print(json.dumps({row})) {rows}]"
     return f"{python(code)} > fixed-tasks.jsonl" if each else rewrite(where, python(code), ".jsonl")
 
 
