@@ -188,7 +188,7 @@ def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_la
     ("words", "while_in"),
     [
         (["sample", "new.json", "--tasks", "9"], "prealloc.sample_library.write.task"),
-        (["convert", "source.jsonl", "new.db"], "prealloc.library.database.pack"),
+        (["convert", "source.jsonl", "new.db"], "prealloc.library.database.sqlar_pack"),
         (["index", "source.jsonl"], "prealloc.files.atomic.fault_point"),
     ],
     ids=["sample", "convert", "index"],

@@ -235,14 +235,11 @@ class _Cutter:
             if key != title:
                 self._window.step()
             elif self._bracket:
-                raise self._twice(key)
+                raise _twice(key, self._window.at)
             else:
                 self._bracket = b"["
                 yield from self._items()
             self._window.drop(self._window.at)
-
-    def _twice(self, key: str) -> Damage:
-        return Damage(f"{shown(key)} is there twice", self._window.key_at, hint=f"keep one {shown(key)}")
 
     def _at_path(self, path: str, values: list[Value]) -> Iterator[Batch]:
         """The tasks at a path in the object at the cursor. `values` gets what is in it, unless there are tasks."""
@@ -256,7 +253,7 @@ class _Cutter:
             if rest is None or (rest and opening != b"{"):
                 window.step()
             elif key in seen or (not rest and self._bracket and is_one):
-                raise self._twice(key)
+                raise _twice(key, window.at)
             elif rest:
                 seen.add(key)
                 yield from self._at_path(rest, [])
@@ -289,7 +286,7 @@ class _Cutter:
         try:
             for key in window.fields():
                 if key in seen:
-                    raise self._twice(key)
+                    raise _twice(key, window.key_at)
                 seen.add(key)
                 begins = window.step()
                 if window.text[begins : begins + 1] != b"{":
@@ -326,6 +323,10 @@ class _Cutter:
         if self._window.peek():
             hint = "remove what follows the library"
             raise Damage("there is more text after the end of the library", self._window.at, hint=hint)
+
+
+def _twice(key: str, at: int) -> Damage:
+    return Damage(f"{shown(key)} is there twice", at, hint=f"keep one {shown(key)}")
 
 
 def _opening(text: bytearray) -> bytes:
