@@ -11,6 +11,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, texts_at, values_at
+from prealloc.library.rows import FIELDS, NOTHING, are_names, fields_of, is_name, named, texts_at, values_at
 from prealloc.library.text.other_formats import if_without_names
+from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import Fields
 from prealloc.model.options import did_you_mean
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
@@ -168,15 +170,22 @@ def _digests(places: range, texts: Texts) -> list[str]:
 
 
 def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> bytes:
-    """A task's object as ours are spelled: with this id and type, and as workflow what the field `workflow` holds."""
+    """A task's object as ours are spelled: with this id and type, and as workflow what the field `workflow` holds.
+
+    An id or type that the task says itself by one of our spellings is not put in again.
+    """
     fields: dict[str, Any] = FIELDS.decode(text)
     if workflow is not None:
         (flow,) = texts_at([fields], workflow)
         fields = {name: raw for name, raw in fields.items() if name not in ("workflow", workflow)}
         if flow is not NOTHING:
             fields["workflow"] = flow
-    names = {"id": id, "task_type": type}  # they stand first, whatever stood there
-    return msgspec.json.encode(names | fields | names)
+    own: tuple[Any, Any] = (None, None)
+    with suppress(*UNREADABLE):
+        own = named(fields)
+    asked = zip(("id", "task_type"), (id, type), own, strict=True)
+    names = {name: value for name, value, said in asked if value != said}
+    return msgspec.json.encode(names | fields | names)  # they stand first, whatever stood there
 
 
 class Naming(NamedTuple):

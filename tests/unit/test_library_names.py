@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from benchmarks_as_published import BENCHMARKS, COUNT, Benchmark
 from msgspec import UNSET
@@ -316,3 +318,15 @@ def test_tasks_under_their_ids_are_indexed(tmp_path: Path, indent: int | None) -
     assert (read.way, indexed.way) == ("json", "index")
     assert [*indexed.ids] == read.ids == ["k0", "own-1", "k2", "own-3", "k4", "own-5", "empty"]
     assert indexed.tasks(range(7)) == read.tasks(range(7))
+    assert [*map(json.loads, indexed.objects(range(7)))] == [*map(json.loads, read.objects(range(7)))]
+
+
+def test_no_name_is_added_that_a_task_has(tmp_path: Path) -> None:
+    """Law: tasks get an id and a type of ours only if they have none, by any way: else `stats` would show them."""
+    pq.write_table(pa.table({"id": ["a", "b"], "type": ["x", "y"], "q": ["1", "2"]}), tmp_path / "t.parquet")
+    (tmp_path / "t.json").write_text('{"a": {"type": "x", "q": 1}, "b": {"type": "y", "q": 2}}')
+    for path in (tmp_path / "t.parquet", tmp_path / "t.json", tmp_path / "t.json"):
+        assert [field.name for field in libraries.stats(path).fields] == ["id", "q", "type"]
+        if path.suffix == ".json":
+            libraries.index(path)  # for the last time
+    assert libraries.stats(tmp_path / "t.json").way == "index"
