@@ -38,6 +38,12 @@ def essence(made: Plan) -> tuple[Any, ...]:
     return made.id, made.slices, made.file.shards
 
 
+def whole_essence(made: Plan) -> tuple[Any, ...]:
+    """What two plans of the same libraries must have in common, in whichever formats these are."""
+    numbers = [(info.tasks, info.types) for info in made.file.libraries]
+    return *essence(made), [shard.manifest for shard in made.shards], numbers
+
+
 def offered_pattern(error: LibraryError) -> str:
     """The pattern that a refusal offers first, as a shell reads it."""
     _, word = re.split("such as |all of a kind: |all of them: ", str(error.hint), maxsplit=1)

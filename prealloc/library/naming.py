@@ -180,11 +180,12 @@ def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> byt
         fields = {name: raw for name, raw in fields.items() if name not in ("workflow", workflow)}
         if flow is not NOTHING:
             fields["workflow"] = flow
-    own: tuple[Any, Any] = (None, None)
+    own_id = own_type = None
     with suppress(*UNREADABLE):
-        own = named(fields)
-    asked = zip(("id", "task_type"), (id, type), own, strict=True)
-    names = {name: value for name, value, said in asked if value != said}
+        own_id, own_type = named(fields)
+    names = {} if own_id == id else {"id": id}
+    if own_type != type:
+        names["task_type"] = type
     return msgspec.json.encode(names | fields | names)  # they stand first, whatever stood there
 
 

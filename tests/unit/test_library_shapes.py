@@ -226,6 +226,10 @@ def test_a_key_is_the_id_of_a_task_without_one(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="a value, found n") as caught:
         read_library(path)
     assert "after task 0, byte 37" in str(caught.value.where)
+    path.write_text('{"a": {"x": 1},\n "a":\n {"x": 2}}')
+    with pytest.raises(LibraryError, match="'a' is there twice") as caught:
+        read_library(path)
+    assert "byte 17, line 2" in str(caught.value.where)
 
 
 PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

@@ -165,14 +165,17 @@ class _Cutter:
         window, opening = self._window, b""
         window.take(b"[")
         window.drop_space(keep=1)
-        more = window.peek() != b"]" or not window.take(b"]")
-        while more:
+        if window.peek() == b"]":
+            window.take(b"]")
+            return
+        while True:
             window.drop_space(keep=1)
             window.text[:1] = b"["  # in place of the bracket or the comma before the task
             window.fill(BATCH)
             opening = opening or _opening(window.text)
             yield self._next(opening)
-            more = window.take(b",", b"]") == b","
+            if window.take(b",", b"]") == b"]":
+                return
 
     def _array(self, cut: int) -> Batch:
         """The tasks before a comma or a bracket, behind a bracket of their own. Drops them."""

@@ -152,8 +152,10 @@ class Cursor:
         Asked for the next, it moves behind the value, unless the caller has done so.
         """
         closing = b"}" if self.take(b"{", b"[") == b"{" else b"]"
-        mark = self.take(closing) if self.peek() == closing else b","
-        while mark != closing:
+        if self.peek() == closing:
+            self.take(closing)
+            return
+        while True:
             key = self._key() if closing == b"}" else ""
             if not self.peek():
                 raise Damage(_TOO_SHORT, self.at)
@@ -161,7 +163,8 @@ class Cursor:
             yield key
             if self.dropped + self.at == begins:
                 self.step()
-            mark = self.take(b",", closing)
+            if self.take(b",", closing) == closing:
+                return
 
     def values(self) -> Iterator[str]:
         """Moves to each value of those that stand one behind the other, in the same way; they have no keys."""
