@@ -330,3 +330,20 @@ def test_no_name_is_added_that_a_task_has(tmp_path: Path) -> None:
         if path.suffix == ".json":
             libraries.index(path)  # for the last time
     assert libraries.stats(tmp_path / "t.json").way == "index"
+
+
+@pytest.mark.parametrize("names", [("id", "type"), ("uid", "category")])
+def test_a_first_task_that_is_cut_does_not_tell_how_tasks_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    """Law: where what looks like the next task is inside the first one, names are found as in one piece."""
+    id, type = names
+    tasks = [{id: f"t{n}", type: "ab"[n], "workflow": [{id: "x"}, {"n": []}, {id: "y" * 1500}]} for n in range(2)]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"tasks": tasks}))
+    whole = read_library(path)
+    monkeypatch.setattr(batches, "BATCH", 1)
+    pieces = read_library(path)
+    assert (pieces.ids, pieces.types, pieces.note) == (whole.ids, whole.types, whole.note)
+    assert pieces.info == whole.info
+    assert [*pieces.texts(range(2))] == [*whole.texts(range(2))]

@@ -198,6 +198,8 @@ class _Cutter:
                 return batch
             window.put_back(batch.text[:-1])
             self._guesses -= 1
+            if not window.tasks:  # the first task was cut, and so did not tell what it is decoded as
+                self._type = None
         window.at = 1
         try:
             window.step()
